@@ -1,0 +1,27 @@
+"""The sections of a configuration: one line for each, and the class that holds its settings.
+
+A section is a table of `nanochat.toml` (`[train.base]`), a prefix of environment variables
+(`NANOCHAT_TRAIN_BASE_`) and an argument of `nanochat config show`. Its class is imported when it is read.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+GLOBAL = "global"
+"""Name of the section whose keys stand at the top of the file, outside of any table."""
+
+SECTIONS: dict[str, str] = {
+    GLOBAL: "nanochat.config.base:GlobalConfig",
+}
+
+
+def section_class(section: str) -> type:
+    """The dataclass of a section.
+
+    Raises:
+        KeyError: there is no such section.
+    """
+    module, name = SECTIONS[section].split(":")
+    cls: type = getattr(import_module(module), name)
+    return cls

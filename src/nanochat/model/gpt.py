@@ -1,0 +1,288 @@
+"""The transformer: every era of it, chosen by the fields of `ModelConfig`.
+
+Pre-norm decoder with rotary embeddings, QK-norm, squared-ReLU MLP and soft-capped logits; no biases, no learned
+norms. Era D adds per-layer residual scales, value embeddings with a gate, smear (each position sees a little of the
+previous embedding) and backout (the middle of the network is subtracted at its end). Left out: training,
+sampling and the cache itself, which only has to look like `Cache`.
+
+Letters: B batch, T time, S stored time, C n_embd, H heads, K key/value heads, D head_dim, V vocab.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nanochat.config.model import ModelConfig
+from nanochat.model.attention import attend
+
+ROPE_LENGTH_FACTOR = 10  # rotary tables cover ten contexts: long prompts in evaluation go beyond one
+SMEAR_CHANNELS = 24
+GATE_CHANNELS = 12
+
+Reduction = Literal["mean", "sum", "none"]
+
+
+class Cache(Protocol):
+    """What the forward pass needs of a KV cache; `nanochat.engine.cache.KVCache` is one."""
+
+    positions: Tensor  # (B,) int64, tokens stored in each row
+    smear: Tensor | None  # (B, 1, C) normed embedding of each row's last token
+
+    def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Store (B, T, K, D) behind each row's tokens; return all stored (B, S, K, D)."""
+        ...
+
+    def mask(self, length: int, window: int | None) -> Tensor:
+        """(B, 1, T, S) bool: which stored tokens the next `length` queries may see."""
+        ...
+
+    def advance(self, embeddings: Tensor, lengths: Tensor | None) -> None:
+        """Count (B, T, C) new tokens as stored, of which only `lengths` (B,) are real when given."""
+        ...
+
+
+class Linear(nn.Linear):
+    """Bias-free linear layer: float32 master weights, multiplied in the dtype of the input."""
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__(in_features, out_features, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., in) -> (..., out)."""
+        return F.linear(x, self.weight.to(x.dtype))
+
+
+def norm(x: Tensor) -> Tensor:
+    """RMSNorm without weights over the last dimension."""
+    return F.rms_norm(x, (x.size(-1),))
+
+
+def rotary_tables(length: int, head_dim: int, base: float) -> tuple[Tensor, Tensor]:
+    """cos and sin, each (length, D/2) float32 (RoFormer, arXiv 2104.09864)."""
+    frequencies = base ** (-torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)
+    angles = torch.outer(torch.arange(length, dtype=torch.float32), frequencies)
+    return angles.cos(), angles.sin()
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotate the halves of the last dimension.
+
+    Args:
+        x: (B, T, H, D).
+        cos: (B or 1, T, 1, D/2), as sin.
+    """
+    x1, x2 = x.chunk(2, dim=-1)
+    return torch.cat((x1 * cos + x2 * sin, x2 * cos - x1 * sin), dim=-1)
+
+
+class Attention(nn.Module):
+    """Causal self-attention with grouped key/value heads and, where the layer has one, a value embedding."""
+
+    def __init__(self, config: ModelConfig, layer: int) -> None:
+        super().__init__()
+        self.layer = layer
+        self.config = config
+        self.window = config.window_sizes()[layer]
+        width, kv_width = config.n_embd, config.n_kv_head * config.head_dim
+        self.c_q = Linear(width, width)
+        self.c_k = Linear(width, kv_width)
+        self.c_v = Linear(width, kv_width)
+        self.c_proj = Linear(width, width)
+        if config.has_value_embed(layer):
+            self.ve_gate = Linear(GATE_CHANNELS, config.n_kv_head)
+
+    def forward(
+        self, x: Tensor, value_embed: Tensor | None, cos: Tensor, sin: Tensor, cache: Cache | None
+    ) -> Tensor:
+        """(B, T, C) normed input -> (B, T, C)."""
+        batch, time, _ = x.shape
+        head_dim, kv_heads = self.config.head_dim, self.config.n_kv_head
+        q = self.c_q(x).view(batch, time, -1, head_dim)  # (B, T, H, D)
+        k = self.c_k(x).view(batch, time, kv_heads, head_dim)
+        v = self.c_v(x).view(batch, time, kv_heads, head_dim)
+        if value_embed is not None:
+            gate = 3 * torch.sigmoid(self.ve_gate(x[..., :GATE_CHANNELS]))  # (B, T, K)
+            v = v + gate.unsqueeze(-1) * value_embed.view(batch, time, kv_heads, head_dim)
+        q = norm(rotate(q, cos, sin)) * self.config.qk_scale
+        k = norm(rotate(k, cos, sin)) * self.config.qk_scale
+        if cache is None:
+            y = attend(q, k, v, window=self.window)
+        else:
+            k, v = cache.extend(self.layer, k, v)
+            y = attend(q, k, v, mask=cache.mask(time, self.window))
+        return self.c_proj(y.reshape(batch, time, -1))
+
+
+class MLP(nn.Module):
+    """Squared-ReLU feed-forward of width 4C (Primer, arXiv 2109.08668)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.c_fc = Linear(config.n_embd, 4 * config.n_embd)
+        self.c_proj = Linear(4 * config.n_embd, config.n_embd)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, C) -> (B, T, C)."""
+        return self.c_proj(F.relu(self.c_fc(x)).square())
+
+
+class Block(nn.Module):
+    """Attention, then MLP, each on a normed input and added to the residual stream."""
+
+    def __init__(self, config: ModelConfig, layer: int) -> None:
+        super().__init__()
+        self.attn = Attention(config, layer)
+        self.mlp = MLP(config)
+
+    def forward(
+        self, x: Tensor, value_embed: Tensor | None, cos: Tensor, sin: Tensor, cache: Cache | None
+    ) -> Tensor:
+        """(B, T, C) -> (B, T, C)."""
+        x = x + self.attn(norm(x), value_embed, cos, sin, cache)
+        return x + self.mlp(norm(x))
+
+
+class GPT(nn.Module):
+    """A language model. Weights are left as torch makes them; `nanochat.model.init` sets starting values.
+
+    Attributes:
+        compute_dtype: what activations and matrix products are in; set it with `compute_in`.
+    """
+
+    cos: Tensor
+    sin: Tensor
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.compute_dtype = torch.float32
+        vocab, width = config.padded_vocab, config.n_embd
+        self.transformer = nn.ModuleDict(
+            {
+                "wte": nn.Embedding(vocab, width),
+                "h": nn.ModuleList(Block(config, layer) for layer in range(config.n_layer)),
+            }
+        )
+        self.lm_head = Linear(width, vocab)
+        if config.residual_lambdas:
+            self.resid_lambdas = nn.Parameter(torch.ones(config.n_layer))
+            self.x0_lambdas = nn.Parameter(torch.zeros(config.n_layer))
+        if config.value_embeds:
+            self.value_embeds = nn.ModuleDict(
+                {
+                    str(layer): nn.Embedding(vocab, config.n_kv_head * config.head_dim)
+                    for layer in range(config.n_layer)
+                    if config.has_value_embed(layer)
+                }
+            )
+        if config.smear:
+            self.smear_gate = Linear(SMEAR_CHANNELS, 1)
+            self.smear_lambda = nn.Parameter(torch.zeros(1))
+        if config.backout:
+            self.backout_lambda = nn.Parameter(torch.zeros(1))
+        self.rotary_length = config.sequence_len * ROPE_LENGTH_FACTOR
+        self.set_rotary(self.rotary_length)
+
+    def set_rotary(self, length: int) -> None:
+        """Make rotary tables for `length` positions in the compute dtype."""
+        cos, sin = rotary_tables(length, self.config.head_dim, self.config.rope_base)
+        device = self.lm_head.weight.device
+        self.register_buffer("cos", cos.to(device, self.compute_dtype), persistent=False)
+        self.register_buffer("sin", sin.to(device, self.compute_dtype), persistent=False)
+
+    def compute_in(self, dtype: torch.dtype) -> GPT:
+        """Choose the compute dtype; parameters keep their own. Returns self."""
+        self.compute_dtype = dtype
+        self.set_rotary(self.rotary_length)
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.lm_head.weight.device
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        """The layers."""
+        return self.transformer["h"]  # type: ignore[return-value]
+
+    def embed(self, ids: Tensor, cache: Cache | None = None) -> tuple[Tensor, Tensor]:
+        """Token ids (B, T) -> normed embeddings (B, T, C) after and before smear.
+
+        Smear lets position t see t-1; with a cache the token before the first one comes from there.
+        """
+        plain = norm(self.transformer["wte"](ids).to(self.compute_dtype))
+        if not self.config.smear:
+            return plain, plain
+        if cache is None or cache.smear is None:
+            previous = F.pad(plain[:, :-1], (0, 0, 1, 0))  # zeros before the first token: nothing to smear
+        else:
+            previous = torch.cat((cache.smear, plain[:, :-1]), dim=1)
+        gate = torch.sigmoid(self.smear_gate(plain[..., :SMEAR_CHANNELS]))  # (B, T, 1)
+        return plain + self.smear_lambda.to(plain.dtype) * gate * previous, plain
+
+    def hidden(self, ids: Tensor, cache: Cache | None = None, lengths: Tensor | None = None) -> Tensor:
+        """Token ids (B, T) -> normed last hidden states (B, T, C).
+
+        Args:
+            ids: (B, T) int64.
+            cache: continues from the tokens it holds and stores these.
+            lengths: (B,) with a cache: how many of the T tokens of each row are real; the rest is padding.
+        """
+        time = ids.size(1)
+        if cache is None:
+            cos, sin = self.cos[None, :time, None], self.sin[None, :time, None]
+        else:
+            at = cache.positions[:, None] + torch.arange(time, device=ids.device)  # (B, T)
+            at = at.clamp_max(self.rotary_length - 1)  # only padding can lie beyond the tables
+            cos, sin = self.cos[at].unsqueeze(2), self.sin[at].unsqueeze(2)
+        x, plain = self.embed(ids, cache)
+        x0, middle = x, x
+        for layer, block in enumerate(self.blocks):
+            if self.config.residual_lambdas:
+                x = self.resid_lambdas[layer].to(x.dtype) * x + self.x0_lambdas[layer].to(x.dtype) * x0
+            value_embed = None
+            if self.config.has_value_embed(layer):
+                value_embed = self.value_embeds[str(layer)](ids).to(x.dtype)
+            x = block(x, value_embed, cos, sin, cache)
+            if layer == self.config.n_layer // 2:
+                middle = x
+        if self.config.backout:
+            x = x - self.backout_lambda.to(x.dtype) * middle
+        if cache is not None:
+            cache.advance(plain, lengths)
+        return norm(x)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Hidden states (..., C) -> soft-capped logits (..., V) float32."""
+        cap = self.config.softcap
+        raw = self.lm_head(hidden)[..., : self.config.vocab_size].float()
+        return cap * torch.tanh(raw / cap)
+
+    def forward(
+        self,
+        ids: Tensor,
+        targets: Tensor | None = None,
+        cache: Cache | None = None,
+        reduction: Reduction = "mean",
+    ) -> Tensor:
+        """Logits, or the loss against `targets`.
+
+        Args:
+            ids: (B, T) int64.
+            targets: (B, T) int64; -1 is ignored.
+            cache: see `hidden`.
+            reduction: "mean" over the targets that count, their "sum", or "none".
+
+        Returns:
+            (B, T, V) float32 logits without targets; else a scalar loss in nats, or (B, T) for "none".
+        """
+        logits = self.logits(self.hidden(ids, cache))
+        if targets is None:
+            return logits
+        loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-1, reduction=reduction)
+        return loss.view_as(targets) if reduction == "none" else loss

@@ -1,0 +1,304 @@
+"""How each fact is stated, asked and answered.
+
+A `Relation` is a table of facts (subject, answer) with its sentences. In templates `{x}` is the subject, `{y}` the
+answer, `{X}` and `{Y}` the same with a capital first letter. `test_questions` are never written in training text.
+Each relation has one form of answer: a model of three million parameters learns one form fast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from nanochat.pocket import facts
+from nanochat.pocket.facts import with_article
+from nanochat.pocket.numerals import in_words
+
+
+def capitalised(text: str) -> str:
+    """The text with a capital first letter."""
+    return text[:1].upper() + text[1:]
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """One kind of fact: its table and its sentences.
+
+    Attributes:
+        weight: how often it is drawn beside the others.
+        pool: the different answers, sorted; wrong choices come from here.
+    """
+
+    name: str
+    facts: tuple[tuple[str, str], ...]
+    weight: int
+    answer: str
+    statements: tuple[str, ...]
+    questions: tuple[str, ...]
+    test_questions: tuple[str, ...]
+    pool: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "pool", tuple(sorted({answer for _, answer in self.facts})))
+
+
+def fill(template: str, subject: str, answer: str) -> str:
+    """A template with its subject and answer."""
+    return template.format(x=subject, y=answer, X=capitalised(subject), Y=capitalised(answer))
+
+
+def _named(table: dict[str, str]) -> tuple[tuple[str, str], ...]:
+    return tuple((with_article(subject), answer) for subject, answer in table.items())
+
+
+def _neighbours(names: tuple[str, ...], step: int) -> tuple[tuple[str, str], ...]:
+    return tuple((name, names[(i + step) % len(names)]) for i, name in enumerate(names))
+
+
+def _sizes() -> Iterable[tuple[str, str]]:
+    names = [with_article(name) for name in facts.BY_SIZE]
+    for i, small in enumerate(names):
+        for big in names[i + 1 :]:
+            yield f"{small} or {big}", big
+            yield f"{big} or {small}", big
+
+
+# Frames around a noun phrase such as "the capital of {x}".
+_ASK = (
+    "What is {np}?", "What's {np}?", "Tell me {np}.", "Do you know {np}?", "Can you tell me {np}?",
+    "I want to know {np}.", "Please give me {np}.", "{NP}?", "What do people call {np}?", "Say {np}, please.",
+)  # fmt: skip
+_ASK_TEST = ("Name {np}.", "Could you say what {np} is?", "I forgot {np}. What was it again?")
+
+
+def _frames(frames: tuple[str, ...], *phrases: str) -> tuple[str, ...]:
+    return tuple(
+        frame.replace("{np}", phrase).replace("{NP}", capitalised(phrase)) for phrase in phrases for frame in frames
+    )
+
+
+RELATIONS: tuple[Relation, ...] = (
+    Relation(
+        "capital",
+        tuple(facts.CAPITALS.items()),
+        24,
+        "The capital of {x} is {y}.",
+        ("{Y} is the capital of {x}.", "The capital city of {x} is {y}.", "In {x} the capital is {y}."),
+        (*_frames(_ASK, "the capital of {x}", "the capital city of {x}"), "Which city is the capital of {x}?",
+         "What is the name of the capital of {x}?"),
+        (*_frames(_ASK_TEST, "the capital of {x}"), "{X} has which city as its capital?"),
+    ),
+    Relation(
+        "continent",
+        tuple(facts.CONTINENTS.items()),
+        14,
+        "{X} is in {y}.",
+        ("{X} is a country in {y}.", "The continent of {x} is {y}.", "{X} lies in {y}."),
+        ("Which continent is {x} in?", "On which continent is {x}?", "What continent is {x} in?", "Where is {x}?",
+         "What is the continent of {x}?", "Tell me the continent of {x}.", "Where in the world is {x}?",
+         "In which part of the world is {x}?", "Do you know the continent of {x}?", "{X} is in which continent?"),
+        ("{X} belongs to which continent?", "Name the continent of {x}.", "Where on Earth is {x}? Which continent?"),
+    ),
+    Relation(
+        "country",
+        tuple((capital, country) for country, capital in facts.CAPITALS.items()),
+        14,
+        "{X} is the capital of {y}.",
+        ("{X} is the capital city of {y}.", "{X} is in {y}."),
+        ("{X} is the capital of which country?", "Which country has {x} as its capital?", "In which country is {x}?",
+         "What country is {x} the capital of?", "What country is {x} in?", "Tell me the country of {x}.",
+         "{X} is in which country?", "Which country is {x} in?", "Do you know the country of {x}?"),
+        ("Name the country of {x}.", "{X} is the capital city of what country?", "To which country does {x} belong?"),
+    ),
+    Relation(
+        "sound",
+        _named(facts.SOUNDS),
+        6,
+        "{X} {y}.",
+        ("The sound of {x}: it {y}.", "When {x} makes a sound, it {y}."),
+        ("What sound does {x} make?", "What noise does {x} make?", "Which sound does {x} make?",
+         "Tell me the sound of {x}.", "What does {x} say?", "What is the sound of {x}?", "How does {x} sound?",
+         "Do you know the sound of {x}?", "Do you know what sound {x} makes?"),
+        ("Name the sound of {x}.", "What kind of sound comes from {x}?", "Which noise does {x} make?"),
+    ),
+    Relation(
+        "baby",
+        _named(facts.BABIES),
+        5,
+        "The baby of {x} is called a {y}.",
+        ("A {y} is the baby of {x}.", "A baby of {x} is a {y}."),
+        ("What is the baby of {x} called?", "What do you call the baby of {x}?", "What is the baby of {x}?",
+         "Tell me the name for the baby of {x}.", "How is the baby of {x} called?", "What is a young of {x} called?",
+         "Do you know what the baby of {x} is called?", "Which word means the baby of {x}?",
+         "What name has the baby of {x}?"),
+        ("Name the baby of {x}.", "What do people call the baby of {x}?", "What is the word for the baby of {x}?"),
+    ),
+    Relation(
+        "class",
+        _named(facts.CLASSES),
+        8,
+        "{X} is a kind of {y}.",
+        ("{X} belongs to the group {y}.", "The group of {x} is {y}."),
+        ("What kind of animal is {x}?", "Which kind of animal is {x}?", "What type of animal is {x}?",
+         "To which group of animals does {x} belong?", "What is {x}?", "What group of animals is {x} in?",
+         "Tell me what kind of animal {x} is.", "Do you know what kind of animal {x} is?",
+         "{X} is what kind of animal?"),
+        ("Name the kind of animal that {x} is.", "What sort of animal is {x}?", "{X} is which type of animal?"),
+    ),
+    Relation(
+        "legs",
+        _named(facts.LEGS),
+        6,
+        "{X} has {y} legs.",
+        ("The number of legs of {x}: {y}.", "Count the legs of {x}: it has {y}."),
+        ("How many legs does {x} have?", "How many legs has {x}?", "What number of legs does {x} have?",
+         "Tell me how many legs {x} has.", "Do you know how many legs {x} has?", "{X} has how many legs?",
+         "Can you tell me how many legs {x} has?", "With how many legs does {x} walk?",
+         "What is the number of legs of {x}?"),
+        ("Count the legs of {x}. How many are there?", "How many legs are there on {x}?",
+         "Say how many legs {x} has."),
+    ),
+    Relation(
+        "home",
+        _named(facts.HOMES),
+        4,
+        "{X} lives in a {y}.",
+        ("The home of {x} is a {y}.", "In a {y} you may find {x}."),
+        ("Where does {x} live?", "What is the home of {x}?", "In what does {x} live?", "Tell me where {x} lives.",
+         "Where is the home of {x}?", "Do you know where {x} lives?", "Where can you find {x}?",
+         "What is the home of {x} called?", "In which place does {x} live?"),
+        ("Name the home of {x}.", "Where would {x} live?", "What place is the home of {x}?"),
+    ),
+    Relation(
+        "colour",
+        tuple(facts.COLOURS.items()),
+        9,
+        "The colour of {x} is {y}.",
+        ("{X} is {y}.", "{Y} is the colour of {x}."),
+        ("What colour is {x}?", "What is the colour of {x}?", "Which colour is {x}?", "What color is {x}?",
+         "Tell me the colour of {x}.", "Which colour does {x} have?", "Do you know the colour of {x}?",
+         "What colour does {x} have?", "What is the color of {x}?", "{X} has what colour?"),
+        ("Name the colour of {x}.", "In what colour do we see {x}?", "Could you say what colour {x} is?"),
+    ),
+    Relation(
+        "symbol",
+        tuple((name, symbol) for name, symbol, _, _ in facts.ELEMENTS),
+        8,
+        "The symbol of {x} is {y}.",
+        ("{Y} is the symbol of {x}.", "The chemical symbol of {x} is {y}.", "Chemists write {x} as {y}."),
+        _frames(_ASK, "the symbol of {x}", "the chemical symbol of {x}"),
+        (*_frames(_ASK_TEST, "the symbol of {x}"), "Which symbol do chemists use for {x}?"),
+    ),
+    Relation(
+        "atomic_number",
+        tuple((name, str(number)) for name, _, number, _ in facts.ELEMENTS),
+        8,
+        "The atomic number of {x} is {y}.",
+        ("{X} has the atomic number {y}.", "Element number {y} is {x}."),
+        (*_frames(_ASK, "the atomic number of {x}"), "Which atomic number does {x} have?",
+         "What atomic number has {x}?"),
+        (*_frames(_ASK_TEST, "the atomic number of {x}"), "Which atomic number belongs to {x}?"),
+    ),
+    Relation(
+        "day_after",
+        _neighbours(facts.DAYS, 1),
+        2,
+        "The day after {x} is {y}.",
+        ("After {x} comes {y}.", "{Y} follows {x}."),
+        ("What day comes after {x}?", "What is the day after {x}?", "Which day comes after {x}?",
+         "Which day follows {x}?", "Tell me the day after {x}.", "What day is after {x}?", "What comes after {x}?",
+         "Today is {x}. What day is tomorrow?", "Do you know the day after {x}?"),
+        ("Name the day after {x}.", "If today is {x}, which day is tomorrow?", "Which day is next after {x}?"),
+    ),
+    Relation(
+        "day_before",
+        _neighbours(facts.DAYS, -1),
+        2,
+        "The day before {x} is {y}.",
+        ("Before {x} comes {y}.",),
+        ("What day comes before {x}?", "What is the day before {x}?", "Which day comes before {x}?",
+         "Tell me the day before {x}.", "What day is before {x}?", "What comes before {x}?",
+         "Today is {x}. What day was yesterday?", "Do you know the day before {x}?"),
+        ("Name the day before {x}.", "If today is {x}, which day was yesterday?", "Which day is just before {x}?"),
+    ),
+    Relation(
+        "month_after",
+        _neighbours(facts.MONTHS, 1),
+        3,
+        "The month after {x} is {y}.",
+        ("After the month of {x} comes {y}.", "The month that follows {x} is {y}."),
+        ("What month comes after {x}?", "What is the month after {x}?", "Which month comes after {x}?",
+         "Which month follows {x}?", "Tell me the month after {x}.", "What month is after {x}?",
+         "It is {x}. What month is next?", "Do you know the month after {x}?"),
+        ("Name the month after {x}.", "If it is {x} now, which month comes next?", "Which month is next after {x}?"),
+    ),
+    Relation(
+        "month_before",
+        _neighbours(facts.MONTHS, -1),
+        3,
+        "The month before {x} is {y}.",
+        ("Before the month of {x} comes {y}.",),
+        ("What month comes before {x}?", "What is the month before {x}?", "Which month comes before {x}?",
+         "Tell me the month before {x}.", "What month is before {x}?", "It is {x}. What month was the last one?",
+         "Do you know the month before {x}?", "Can you tell me the month before {x}?"),
+        ("Name the month before {x}.", "If it is {x} now, which month was before?",
+         "Which month is just before {x}?"),
+    ),
+    Relation(
+        "month_order",
+        tuple(zip(facts.ORDINALS, facts.MONTHS, strict=True)),
+        3,
+        "The {x} month of the year is {y}.",
+        ("{Y} is the {x} month of the year.", "{Y} is the {x} month."),
+        (*_frames(_ASK, "the {x} month of the year"), "Which month is the {x} month?",
+         "Which month of the year is the {x}?"),
+        (*_frames(_ASK_TEST, "the {x} month of the year"), "Which month comes {x} in the year?"),
+    ),
+    Relation(
+        "month_days",
+        tuple((month, str(days)) for month, days in zip(facts.MONTHS, facts.MONTH_DAYS, strict=True)),
+        3,
+        "{X} has {y} days.",
+        ("There are {y} days in {x}.", "The month of {x} has {y} days."),
+        ("How many days does {x} have?", "How many days are in {x}?", "How many days has {x}?",
+         "How many days are there in {x}?", "Tell me how many days {x} has.", "How long is {x} in days?",
+         "Do you know how many days {x} has?", "{X} has how many days?"),
+        ("Count the days of {x}. How many are there?", "Say how many days {x} has.",
+         "What number of days does {x} have?"),
+    ),
+    Relation(
+        "opposite",
+        tuple(facts.OPPOSITES.items()),
+        16,
+        "The opposite of {x} is {y}.",
+        ("{Y} is the opposite of {x}.", "{X} and {y} are opposites."),
+        (*_frames(_ASK, "the opposite of {x}"), "Which word is the opposite of {x}?",
+         "What word means the opposite of {x}?", "Give me the opposite of {x}."),
+        (*_frames(_ASK_TEST, "the opposite of {x}"), "If something is not {x} but the opposite, what is it?"),
+    ),
+    Relation(
+        "bigger",
+        tuple(_sizes()),
+        5,
+        "{Y} is bigger.",
+        ("Which is bigger, {x}? {Y} is bigger.",),
+        ("Which is bigger, {x}?", "What is bigger, {x}?", "Is {x} bigger?", "Which one is bigger, {x}?",
+         "Tell me which is bigger, {x}.", "Which is larger, {x}?", "Do you know which is bigger, {x}?",
+         "Which of the two is bigger, {x}?"),
+        ("Say which one is bigger: {x}?", "Compare the two: {x}. Which is bigger?",
+         "Of these two, which is bigger, {x}?"),
+    ),
+    Relation(
+        "in_words",
+        tuple((str(number), in_words(number)) for number in range(100)),
+        6,
+        "The number {x} in words is {y}.",
+        ("{Y} is the number {x}.", "{X} is written {y}.", "The word for {x} is {y}."),
+        ("How do you write {x} in words?", "What is {x} in words?", "Write {x} in words.", "Write {x} as a word.",
+         "What is the word for {x}?", "Which word means {x}?", "Tell me the word for {x}.",
+         "Please write {x} in words.", "How is {x} written in words?"),
+        ("Spell out {x} in words.", "Put the number {x} in words.", "What is the number {x} as a word?"),
+    ),
+)  # fmt: skip
+
+BY_NAME: dict[str, Relation] = {relation.name: relation for relation in RELATIONS}

@@ -1,0 +1,24 @@
+"""Where a stage runs: everything about machine and process that is not a dial of the model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nanochat.runtime.paths import Paths
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunContext:
+    """Passed to every stage, so that importing a module reads no environment, device or argument.
+
+    `device` is a torch device string, `dtype` the compute dtype's name (float32, bfloat16), `compile` whether
+    torch.compile may be used, `threads` the CPU threads torch was given.
+    """
+
+    paths: Paths
+    device: str = "cpu"
+    dtype: str = "float32"
+    compile: bool = False
+    threads: int = 1
+    rank: int = 0
+    world_size: int = 1

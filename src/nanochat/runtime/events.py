@@ -1,0 +1,183 @@
+"""What happens during a run, as frozen dataclasses, and the consumer that keeps them.
+
+A stage calls `on_event(event)`; the console, the log file and a test's list are all just consumers. Unknown events
+are ignored by a consumer, so new ones can be added without touching the old readers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+from nanochat.runtime.files import translate_os_errors
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Event:
+    """Base of all events."""
+
+
+OnEvent = Callable[[Event], None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StageStarted(Event):
+    """A stage begins or goes on. `resumed_from` is the step it goes on from, or None."""
+
+    stage: str
+    tag: str
+    total_steps: int
+    tokens: int = 0
+    resumed_from: int | None = None
+    machine: Mapping[str, Any] = field(default_factory=dict)
+    plan: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StageProgress(Event):
+    """Progress of work that is not training: `done` of `total` in `unit`."""
+
+    stage: str
+    done: float
+    total: float
+    unit: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepDone(Event):
+    """One optimizer step. `step` counts finished steps; `tokens` are those of this stage so far."""
+
+    stage: str
+    step: int
+    total_steps: int
+    loss: float
+    lr_multiplier: float
+    tokens_per_s: float
+    tokens: int
+    elapsed_s: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evaluated(Event):
+    """One number about the model. `name` is val_bpb or a task; the interval is 95%."""
+
+    stage: str
+    step: int
+    name: str
+    value: float
+    n: int = 0
+    low: float | None = None
+    high: float | None = None
+    chance: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CheckpointSaved(Event):
+    """A checkpoint is complete on disk."""
+
+    stage: str
+    step: int
+    path: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sampled(Event):
+    """What the model says to a fixed prompt."""
+
+    stage: str
+    step: int
+    prompt: str
+    answer: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Notice(Event):
+    """One line a person should see. `level` is info or warning."""
+
+    stage: str
+    level: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StageFinished(Event):
+    """A stage is complete. `skipped` when it had been done before."""
+
+    stage: str
+    step: int
+    elapsed_s: float
+    skipped: bool = False
+    summary: Mapping[str, Any] = field(default_factory=dict)
+
+
+def fan_out(*consumers: OnEvent) -> OnEvent:
+    """One consumer that hands every event to all of them, in order."""
+
+    def on_event(event: Event) -> None:
+        for consumer in consumers:
+            consumer(event)
+
+    return on_event
+
+
+class EventLog:
+    """Appends events to a JSON-lines file, one flushed line each; readable while it grows.
+
+    A line cut short by a crash is ended by a newline at the next opening, so every later line stays whole.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: TextIO | None = None
+
+    def __call__(self, event: Event) -> None:
+        """Append one event.
+
+        Raises:
+            StorageError: the file cannot be written.
+        """
+        record = {"event": type(event).__name__, "time": round(time.time(), 3), **dataclasses.asdict(event)}
+        with translate_os_errors(self.path):
+            file = self._file or self._open()
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+            file.flush()
+
+    def _open(self) -> TextIO:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        cut_short = False
+        if self.path.exists() and self.path.stat().st_size:
+            with self.path.open("rb") as file:
+                file.seek(-1, 2)
+                cut_short = file.read(1) != b"\n"
+        self._file = self.path.open("a", encoding="utf-8")
+        if cut_short:
+            self._file.write("\n")
+        return self._file
+
+    def close(self) -> None:
+        """Close the file; a later event opens it again."""
+        if self._file:
+            self._file.close()
+            self._file = None
+
+
+def read_events(path: Path) -> list[dict[str, Any]]:
+    """All whole lines of an event log; a missing file is an empty log, a broken line is passed over."""
+    if not path.exists():
+        return []
+    events = []
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for line in file:
+            try:
+                record = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(record, dict):
+                events.append(record)
+    return events

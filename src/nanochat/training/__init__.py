@@ -1,0 +1,4 @@
+"""What every training stage shares: the optimizer, its schedules, and the loop.
+
+Read `horizon` (how long), `schedule` (how fast), `muon` and `optimizer` (how), then `loop`.
+"""
