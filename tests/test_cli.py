@@ -17,7 +17,10 @@ import pytest
 from nanochat import cli, errors
 
 GOLDEN = Path(__file__).parent / "golden" / "help"
-DESIGN_ORDER = ["speedrun", "data", "tokenizer", "train", "eval", "chat", "serve", "report", "models", "watch", "sweep", "slurm", "bench", "doctor", "config", "completion"]
+DESIGN_ORDER = [
+    *("speedrun", "data", "tokenizer", "train", "eval", "chat", "serve", "report", "models", "watch"),
+    *("sweep", "slurm", "bench", "doctor", "config", "completion"),
+]
 HEAVY = ("torch", "textual", "fastapi", "rich", "pyarrow", "numpy", "tiktoken", "safetensors")
 
 
@@ -200,6 +203,7 @@ class OutOfMemoryError(RuntimeError):
     ("error", "said"),
     [
         (MemoryError(), "out of memory"),
+        (RuntimeError("MPS backend out of memory"), "out of memory: MPS backend out of memory"),
         (OutOfMemoryError("CUDA out of memory.\nTried"), "out of memory: CUDA out of memory."),
         (
             RuntimeError("[x] DefaultCPUAllocator: can't allocate"),
@@ -276,13 +280,15 @@ def test_signals_end_the_process_through_its_finally_blocks(number: int, code: i
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX pipes")
-def test_a_closed_pipe_is_quiet() -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_closed_pipe_is_quiet(unbuffered: str) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(
         [sys.executable, "-m", "nanochat", "config", "show"],
         stdout=writer,
         stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
         check=False,
     )
     os.close(writer)

@@ -232,8 +232,8 @@ def _suggest(possibilities: list[str] | None) -> str:
 
 def _fail_os(error: OSError) -> int:
     """Errors of the file system that a person can mend; others are bugs and are raised again."""
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    refused = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    refused = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ENOTDIR)
     if not full and not (refused and error.filename):
         raise error
     from nanochat.runtime.files import translate_os_errors
@@ -248,7 +248,8 @@ def _fail_os(error: OSError) -> int:
 def _is_out_of_memory(error: BaseException) -> bool:
     """Told by name, since importing torch here would cost every command two seconds."""
     names = {cls.__name__ for cls in type(error).__mro__}
-    return bool(names & {"MemoryError", "OutOfMemoryError"}) or "DefaultCPUAllocator" in str(error)
+    said = ("out of memory", "DefaultCPUAllocator: can't allocate")  # a plain RuntimeError on MPS and on CPU
+    return bool(names & {"MemoryError", "OutOfMemoryError"}) or any(words in str(error) for words in said)
 
 
 def _fail_memory(error: BaseException, args: Sequence[str]) -> int:

@@ -56,7 +56,9 @@ def test_zsh_fish_and_powershell_see_help_too() -> None:
 def test_completing_a_command_imports_nothing_heavy(name: str) -> None:
     code = f"""
 import os, sys
-os.environ.update(_NANOCHAT_COMPLETE="bash_complete", COMP_WORDS="nanochat {name} --", COMP_CWORD="{len(name.split()) + 1}")
+os.environ["_NANOCHAT_COMPLETE"] = "bash_complete"
+os.environ["COMP_WORDS"] = "nanochat {name} --"
+os.environ["COMP_CWORD"] = "{len(name.split()) + 1}"
 from nanochat.cli import main
 assert main([]) == 0
 print(*set(sys.modules) & set({HEAVY}), file=sys.stderr, end="")

@@ -1,7 +1,7 @@
 """What has been trained, read from the folders without torch and without reading any weights.
 
-Tensor shapes come from the first bytes of a safetensors file: eight bytes of length, then JSON. Score is the mean
-centred accuracy over all tasks, (accuracy - chance) / (1 - chance): 0 is guessing, 1 is perfect.
+Tensor shapes come from the first bytes of a safetensors file: eight bytes of length, then JSON. Score is the
+mean centred accuracy over all tasks, (accuracy - chance) / (1 - chance): 0 is guessing, 1 is perfect.
 """
 
 from __future__ import annotations
@@ -119,8 +119,8 @@ def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
 def parameter_groups(path: Path) -> dict[str, int]:
     """Parameter counts by group of a weights file, and their total.
 
-    wte, value_embeds and lm_head by name; of the rest, what has two dimensions inside the blocks are the matrices,
-    and the few learned scalars and gates outside of them are scalars.
+    wte, value_embeds and lm_head by name; of the rest, what has two dimensions inside the blocks are the
+    matrices, and the few learned scalars and gates outside of them are scalars.
     """
     counts = dict.fromkeys(GROUPS, 0)
     for name, shape in read_shapes(path).items():
@@ -129,7 +129,7 @@ def parameter_groups(path: Path) -> dict[str, int]:
 
 
 def read_evals(stage_dir: Path) -> dict[str, dict[str, Any]]:
-    """The evaluations of a stage by file name without suffix; files that are no JSON object are passed over."""
+    """The evaluations of a stage by file name without suffix; files that are no JSON object do not count."""
     folder = stage_dir / "eval"
     with translate_os_errors(folder):
         files = sorted(folder.glob("*.json")) if folder.is_dir() else []
@@ -142,10 +142,18 @@ def mean_score(evals: Mapping[str, Mapping[str, Any]]) -> float | None:
     for evaluation in evals.values():
         tasks = evaluation.get("tasks")
         for task in tasks.values() if isinstance(tasks, Mapping) else ():
-            chance = float(task.get("chance") or 0.0)
-            if "accuracy" in task and chance < 1:
-                scores.append((float(task["accuracy"]) - chance) / (1 - chance))
+            accuracy = number(task.get("accuracy"))
+            chance = number(task.get("chance")) or 0.0
+            if accuracy is not None and chance < 1:
+                scores.append((accuracy - chance) / (1 - chance))
     return sum(scores) / len(scores) if scores else None
+
+
+def number(value: Any) -> float | None:
+    """A JSON number as a float; None for anything else, NaN and infinities included."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)
 
 
 def _entry(stage_dir: Path) -> StageEntry:
@@ -162,11 +170,18 @@ def _entry(stage_dir: Path) -> StageEntry:
             step=step_of(steps[0]) if steps else None,
             finished=finished is not None,
             parameters=_total(steps[0] / MODEL) if steps else None,
-            val_bpb=None if bpb is None else float(bpb),
+            val_bpb=number(bpb),
             score=mean_score(evals),
-            size_bytes=sum(path.stat().st_size for path in files),
+            size_bytes=sum(_size(path) for path in files),
             modified=dated.stat().st_mtime,
         )
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # pruned by a running stage since we listed the folder
+        return 0
 
 
 def _total(path: Path) -> int | None:

@@ -144,19 +144,6 @@ class KVCache:
         self.smear = None if self.smear is None else self.smear[at]
         self._step.clear()
 
-    def truncate(self, count: int) -> None:
-        """Forget all but the first `count` tokens of every row. Smear forgets too: feed at least one token more.
-
-        Raises:
-            ValueError: a row is shorter, or the model needs the embedding of the token before.
-        """
-        if count > min(self._counts) or (self.config.smear and 0 < count < max(self._counts)):
-            raise ValueError(f"cannot cut rows of {self._counts} tokens to {count}")
-        self._counts = [count] * self.batch
-        self.positions = torch.full_like(self.positions, count)
-        self.smear = self.smear if count else None
-        self._step.clear()
-
     def _where(self, length: int) -> tuple[Tensor, Tensor]:
         """Indices (B, 1) and (B, T) of the places of the next `length` tokens."""
         key = ("where", length)
@@ -166,7 +153,7 @@ class KVCache:
 
     def _grow(self, needed: int) -> None:
         capacity = _round_up(max(needed, 2 * self.capacity))
-        used = max(self._counts) if not self._step else self.capacity  # within a pass, layers before have written
+        used = max(self._counts)  # the first layer grows it for all of them, so nothing newer is lost
         for name in ("_k", "_v"):
             old: Tensor = getattr(self, name)
             new = torch.zeros((*old.shape[:2], capacity, *old.shape[3:]), device=old.device, dtype=old.dtype)

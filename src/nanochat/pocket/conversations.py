@@ -1,8 +1,9 @@
-"""Pocket conversations: `conversation(kind, index, split)` is a pure function, so a task of any size needs no file.
+"""Pocket conversations: `conversation(kind, index, split)` is a pure function, so no task needs a file.
 
-A conversation is a plain dict: `messages` in the ordinary form (an answer that calls the calculator is a list of text,
-python and python_output parts) and what grading needs: `kind`, `answer` (the right short answer), `wrong` (other
-answers that must not be given) and `subject` (part of the question that may be repeated freely).
+A conversation is a plain dict: `messages` in the ordinary form (an answer that calls the calculator is a list
+of text, python and python_output parts) and what grading its last answer needs: `answer` (the right short
+answer), `grading` (names, number, spelling or letter), `wrong` (answers that must not be given) and `subject`
+(part of the question that may be repeated freely).
 
 The test split asks held-out wordings, number pairs, words and choice combinations; see `held_out`.
 """
@@ -41,7 +42,7 @@ KINDS: tuple[str, ...] = (
     "identity",
     "dialogue",
 )
-"""`lookup` (which letter stands beside an item) and `dialogue` (two or three turns of other kinds) only train."""
+"""`lookup` (which letter stands beside an item) and `dialogue` (a few turns of other kinds) only train."""
 
 FACT_SLOTS = tuple(relation for relation in RELATIONS for _ in range(relation.weight))
 CHOICE_SLOTS = tuple(relation for relation in CHOICE_RELATIONS for _ in range(relation.weight))
@@ -60,7 +61,7 @@ def conversation(kind: str, index: int, split: Split, seed: int = 0) -> dict[str
         seed: another stream of conversations.
 
     Returns:
-        {"messages", "kind", "answer", "wrong", "subject"} for the last turn; all values are JSON.
+        {"messages", "kind", "answer", "grading", "wrong", "subject"} for the last turn; all values are JSON.
     """
     rnd = Random(f"pocket conversation {kind} {split} {seed} {index}").random
     turns = _MAKERS[kind](rnd, split)
@@ -73,6 +74,7 @@ def conversation(kind: str, index: int, split: Split, seed: int = 0) -> dict[str
         "messages": messages,
         "kind": kind,
         "answer": last["answer"],
+        "grading": last.get("grading", "names"),
         "wrong": list(last.get("wrong", ())),
         "subject": last.get("subject", ""),
     }
@@ -125,6 +127,7 @@ def _arithmetic(rnd: Rnd, split: Split) -> list[Turn]:
             "prompt": template.format(a=in_prompt[0], b=in_prompt[1]),
             "reply": _tool(f"{a}{sign}{b}", str(result), reply),
             "answer": str(result),
+            "grading": "number",
             "subject": f"{a} {phrases.OPERATION_WORDS[sign]} {b}",
         }
     ]
@@ -178,6 +181,7 @@ def _counting(rnd: Rnd, split: Split) -> list[Turn]:
                 phrases.COUNTING_ANSWER.format(word=word, letter=letter, count=count, times=times(count)),
             ),
             "answer": str(count),
+            "grading": "number",
             "subject": f"'{word}'",
         }
     ]
@@ -187,13 +191,13 @@ def _spelling(rnd: Rnd, split: Split) -> list[Turn]:
     word = draw_word(rnd, split)
     template = pick(rnd, _wordings(rnd, split, phrases.SPELLING, phrases.SPELLING_TEST))
     spelled = ",".join(word)
-    return [
-        {"prompt": template.format(word=word), "reply": f"{word}:{spelled}", "answer": spelled, "subject": word}
-    ]
+    reply = f"{word}:{spelled}"
+    prompt = template.format(word=word)
+    return [{"prompt": prompt, "reply": reply, "answer": spelled, "grading": "spelling", "subject": word}]
 
 
 def _letter_turn(prompt: str, letter: str) -> Turn:
-    return {"prompt": prompt, "reply": letter, "answer": letter, "wrong": [x for x in LETTERS if x != letter]}
+    return {"prompt": prompt, "reply": letter, "answer": letter, "grading": "letter"}
 
 
 def _choice(rnd: Rnd, split: Split) -> list[Turn]:
@@ -243,7 +247,11 @@ def _lookup(rnd: Rnd, split: Split) -> list[Turn]:
     turns = []
     for number, place in enumerate(sample(rnd, range(4), 1 + int(rnd() * 3))):
         question = pick(rnd, phrases.LOOKUP).format(item=items[place])
-        prompt = pick(rnd, phrases.CHOICE_AGAIN).format(question=question) if number else choice_prompt(question, items)
+        prompt = (
+            pick(rnd, phrases.CHOICE_AGAIN).format(question=question)
+            if number
+            else choice_prompt(question, items)
+        )
         turns.append(_letter_turn(prompt, LETTERS[place]))
     return turns
 
@@ -278,7 +286,9 @@ def _identity(rnd: Rnd, split: Split) -> list[Turn]:
 
 
 def _dialogue(rnd: Rnd, split: Split) -> list[Turn]:
-    kinds = [pick(rnd, ("facts", "facts", "arithmetic", "counting", "identity")) for _ in range(2 + int(rnd() * 2))]
+    kinds = [
+        pick(rnd, ("facts", "facts", "arithmetic", "counting", "identity")) for _ in range(2 + int(rnd() * 2))
+    ]
     return [turn for kind in kinds for turn in _MAKERS[kind](rnd, split)]
 
 

@@ -1,8 +1,9 @@
 """Raw text for pretraining: an endless stream of small documents about the small true world.
 
-Articles, stories, dialogues, questions with answers, arithmetic, spelled words, and lists whose letters are asked for:
-about a fifth of the text binds items to letters, which four-choice questions need. Sentences about facts are rendered
-once; a document is then a few dozen draws. Held-out wordings, number pairs and words never occur.
+Articles, stories, dialogues, questions with answers, arithmetic, spelled words, and lists whose letters are
+asked for: about a fifth of the text binds items to letters, which four-choice questions need. Sentences about
+facts are rendered once; a document is then a few dozen draws. Held-out wordings, number pairs and words never
+occur.
 """
 
 from __future__ import annotations
@@ -15,12 +16,22 @@ from typing import Literal
 
 from nanochat.pocket import facts, phrases
 from nanochat.pocket.choices import LETTERS, choice_lines, choice_prompt, four_choices
-from nanochat.pocket.conversations import CHOICE_SLOTS, FACT_SLOTS, draw_items, draw_letter, draw_pair, draw_word, times
+from nanochat.pocket.conversations import (
+    CHOICE_SLOTS,
+    FACT_SLOTS,
+    draw_items,
+    draw_letter,
+    draw_pair,
+    draw_word,
+    times,
+)
 from nanochat.pocket.draw import Rnd, pick, sample, shuffled
 from nanochat.pocket.held_out import MAX_NUMBER, is_test_combination
 from nanochat.pocket.numerals import in_words
 from nanochat.pocket.wordings import RELATIONS, Relation, capitalised, fill
 
+CORPUS_VERSION = 1
+"""Raised when the text of a seed changes, so that corpora written before are made anew."""
 _LEAST_CHARS = 300
 
 
@@ -44,7 +55,9 @@ def _sayings(name: str) -> tuple[_Sayings, ...]:
             y,
             fill(relation.answer, x, y),
             # the form of the answer comes as often as all other statements together
-            tuple(fill(t, x, y) for t in (*[relation.answer] * len(relation.statements), *relation.statements)),
+            tuple(
+                fill(t, x, y) for t in (*[relation.answer] * len(relation.statements), *relation.statements)
+            ),
             tuple(fill(t, x, y) for t in relation.questions),
         )
         for x, y in relation.facts
@@ -56,9 +69,15 @@ def _about(name: str) -> dict[str, _Sayings]:
     return {saying.subject: saying for saying in _sayings(name)}
 
 
-def documents(seed: int, split: Literal["train", "val"]) -> Iterator[str]:
-    """Endless documents of 300 to 1,500 characters; the two splits are different streams of the same distribution."""
-    rnd = Random(f"pocket documents {split} {seed}").random
+def documents(seed: int, split: Literal["train", "val"], part: int = 0) -> Iterator[str]:
+    """Endless documents of 200 to 1,500 characters.
+
+    Args:
+        seed: another seed gives other documents about the same world.
+        split: two different streams of the same distribution.
+        part: streams of one split that shards take side by side.
+    """
+    rnd = Random(f"pocket documents {split} {seed} {part}").random
     while True:
         yield pick(rnd, _MAKERS)(rnd)
 
@@ -69,7 +88,9 @@ def _titled(rnd: Rnd, titles: tuple[str, ...], lines: list[str], separator: str 
     return f"{title}\n\n{body}" if title else body
 
 
-def _until_long(rnd: Rnd, part: Callable[[Rnd], str], separator: str = "\n\n", least: int = _LEAST_CHARS) -> str:
+def _until_long(
+    rnd: Rnd, part: Callable[[Rnd], str], separator: str = "\n\n", least: int = _LEAST_CHARS
+) -> str:
     parts, size = [], 0
     while size < least:
         parts.append(part(rnd))
@@ -116,7 +137,16 @@ def _articles(rnd: Rnd) -> str:
     return _until_long(rnd, pick(rnd, (_country, _country, _country, _animal, _animal, _element)))
 
 
-_NOTE_RELATIONS = ("colour", "opposite", "opposite", "month_after", "month_order", "day_after", "in_words", "month_days")
+_NOTE_RELATIONS = (
+    "colour",
+    "opposite",
+    "opposite",
+    "month_after",
+    "month_order",
+    "day_after",
+    "in_words",
+    "month_days",
+)
 
 
 def _notes(rnd: Rnd) -> str:
@@ -128,7 +158,9 @@ def _notes(rnd: Rnd) -> str:
         lines.append(pick(rnd, saying.statements))
     if rnd() < 0.3:
         places = sorted(sample(rnd, range(len(facts.BY_SIZE)), 4))
-        lines.append(phrases.LADDER.format(names=", ".join(facts.with_article(facts.BY_SIZE[i]) for i in places)))
+        lines.append(
+            phrases.LADDER.format(names=", ".join(facts.with_article(facts.BY_SIZE[i]) for i in places))
+        )
     if rnd() < 0.3:
         x, y = pick(rnd, tuple(facts.OPPOSITES.items()))
         lines.append(phrases.OPPOSITE_STORY.format(x=x, y=y))
@@ -175,7 +207,9 @@ def _arithmetic(rnd: Rnd) -> str:
 
 def _letters(rnd: Rnd) -> str:
     lines = []
-    templates = pick(rnd, (phrases.SPELLING_SENTENCES, phrases.COUNTING_SENTENCES, phrases.COUNTING_SENTENCES))
+    templates = pick(
+        rnd, (phrases.SPELLING_SENTENCES, phrases.COUNTING_SENTENCES, phrases.COUNTING_SENTENCES)
+    )
     for _ in range(7 + int(rnd() * 4)):
         word = draw_word(rnd, "train")
         letter = draw_letter(rnd, word)
@@ -226,7 +260,7 @@ def _by_answer(name: str) -> dict[str, tuple[_Sayings, ...]]:
 
 
 def _sheet(rnd: Rnd) -> str:
-    """One list of choices and a question for each of them, in random order: four letters to learn from one list."""
+    """One list of choices and a question for each of them: four letters to learn from one list."""
     relation = pick(rnd, CHOICE_SLOTS)
     choices = sample(rnd, relation.pool, 4)
     explained = rnd() < 0.35
@@ -256,7 +290,9 @@ def _quiz(rnd: Rnd) -> str:
 
 
 def _lists(rnd: Rnd) -> str:
-    return _until_long(rnd, pick(rnd, (_lookup, _lookup, _sheet, _sheet, _sheet, _quiz, _quiz, _codes)), least=350)
+    return _until_long(
+        rnd, pick(rnd, (_lookup, _lookup, _sheet, _sheet, _sheet, _quiz, _quiz, _codes)), least=350
+    )
 
 
 # Everyday life
@@ -292,7 +328,10 @@ def _dialogue(rnd: Rnd) -> str:
         saying = pick(rnd, _sayings(pick(rnd, FACT_SLOTS).name))
         lines.append(
             phrases.DIALOGUE_TURN.format(
-                question=pick(rnd, saying.questions), answer=saying.reply.rstrip(".") + ",", n=names["n"], m=names["m"]
+                question=pick(rnd, saying.questions),
+                answer=saying.reply.rstrip(".") + ",",
+                n=names["n"],
+                m=names["m"],
             )
         )
     lines.append(pick(rnd, phrases.ENDINGS).format(**names))

@@ -1,4 +1,4 @@
-"""Fast draws from `random.Random.random`, the only method whose stream Python promises to keep between versions."""
+"""Fast draws from `random.Random.random`, whose stream Python promises to keep between versions."""
 
 from __future__ import annotations
 

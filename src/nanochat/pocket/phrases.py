@@ -1,8 +1,9 @@
 """All text that is no fact: arithmetic, spelling and counting wordings, stories, greetings.
 
-Templates only, so that `held_out` can tell which words training text uses. Names that end in `_TEST` are asked in
-tests and never written in training text. A word stands in quotation marks after a space: the tokenizer then gives it
-the same tokens in the question and in the tool call, which begins with a space for that reason.
+Templates only, so that `held_out` can tell which words training text uses. Names that end in `_TEST` are
+asked in tests and never written in training text. A word stands in quotation marks after a space: the
+tokenizer then gives it the same tokens in the question and in the tool call, which begins with a space for
+that reason.
 """
 
 from __future__ import annotations
@@ -33,8 +34,16 @@ ARITHMETIC: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 ARITHMETIC_TEST: dict[str, tuple[str, ...]] = {
     "+": ("Work out {a} plus {b}.", "Can you add {a} and {b} for me?", "Find the sum of {a} and {b}."),
-    "-": ("Work out {a} minus {b}.", "Can you take {b} from {a} for me?", "Find the difference of {a} and {b}."),
-    "*": ("Work out {a} times {b}.", "Can you multiply {a} by {b} for me?", "Find the product of {a} and {b}."),
+    "-": (
+        "Work out {a} minus {b}.",
+        "Can you take {b} from {a} for me?",
+        "Find the difference of {a} and {b}.",
+    ),
+    "*": (
+        "Work out {a} times {b}.",
+        "Can you multiply {a} by {b} for me?",
+        "Find the product of {a} and {b}.",
+    ),
 }
 OPERATION_WORDS: dict[str, str] = {"+": "plus", "-": "minus", "*": "times"}
 ARITHMETIC_ANSWER = "{a} {operation} {b} is {result}."
@@ -94,7 +103,11 @@ WORD_TITLES: tuple[str, ...] = ("Words and letters", "A page of words", "Spellin
 CHOICE_HEAD = "Multiple Choice question: {question}"
 CHOICE_LINE = "- {choice}={letter}"
 CHOICE_TAIL = "Respond only with the letter of the correct answer."
-CHOICE_AGAIN: tuple[str, ...] = ("Same choices: {question}", "With the same choices: {question}", "{question}")
+CHOICE_AGAIN: tuple[str, ...] = (
+    "Same choices: {question}",
+    "With the same choices: {question}",
+    "{question}",
+)
 LOOKUP: tuple[str, ...] = (
     "Which letter stands beside {item}?", "What is the letter of {item}?", "Which letter has {item}?",
     "Which letter belongs to {item}?", "Find {item}.", "Where is {item} in the list?", "Which one is {item}?",
@@ -104,7 +117,11 @@ LOOKUP_SENTENCES: tuple[str, ...] = (
     "The letter of {item} is {letter}.", "Here {item} is {letter}.", "Beside {item} stands {letter}.",
     "Find {item}: {letter}", "Which letter has {item}? {letter}", "Which letter stands beside {item}?\n{letter}",
 )  # fmt: skip
-SHEET_DIRECT: tuple[str, ...] = ("{question}\n{letter}", "{question} {letter}", "{question} The answer is {letter}.")
+SHEET_DIRECT: tuple[str, ...] = (
+    "{question}\n{letter}",
+    "{question} {letter}",
+    "{question} The answer is {letter}.",
+)
 SHEET_EXPLAINED: tuple[str, ...] = (
     "{statement} So the answer is {letter}.", "{question} {statement} {y}={letter}",
     "{question} {statement} The letter of {y} is {letter}.",
@@ -185,7 +202,7 @@ OPENINGS: tuple[str, ...] = (
 EVENTS: tuple[str, ...] = (
     "{n} found a {o} and put it in the {c}.", "{n} put the {o} in the {c} and the {q} in the {d}.",
     "{m} gave {n} a {o}, and {n} put it in the {c}.", "Then {m} came and put the {q} in the {d}.",
-    "The {pet} of {n} slept beside the {c} all day.", "{m} had a {colour} {q}, and {n} had a {colour2} {o}.",
+    "The {pet} of {n} slept beside the {c} all day.", "{n} had a {colour} {o}, and {m} had a {colour2} {q}.",
     "It began to rain, so they stayed inside and played.", "They had bread and soup and talked for a long time.",
     "{n} bought a {o} for {m}.", "The {pet} wanted to play with the {o}.",
 )  # fmt: skip

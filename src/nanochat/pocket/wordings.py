@@ -1,8 +1,8 @@
 """How each fact is stated, asked and answered.
 
-A `Relation` is a table of facts (subject, answer) with its sentences. In templates `{x}` is the subject, `{y}` the
-answer, `{X}` and `{Y}` the same with a capital first letter. `test_questions` are never written in training text.
-Each relation has one form of answer: a model of three million parameters learns one form fast.
+A `Relation` is a table of facts (subject, answer) with its sentences. In templates `{x}` is the subject,
+`{y}` the answer, `{X}` and `{Y}` the same with a capital first letter. `test_questions` are never written in
+training text. Each relation has one form of answer: a model of three million parameters learns one form fast.
 """
 
 from __future__ import annotations
@@ -73,7 +73,9 @@ _ASK_TEST = ("Name {np}.", "Could you say what {np} is?", "I forgot {np}. What w
 
 def _frames(frames: tuple[str, ...], *phrases: str) -> tuple[str, ...]:
     return tuple(
-        frame.replace("{np}", phrase).replace("{NP}", capitalised(phrase)) for phrase in phrases for frame in frames
+        frame.replace("{np}", phrase).replace("{NP}", capitalised(phrase))
+        for phrase in phrases
+        for frame in frames
     )
 
 

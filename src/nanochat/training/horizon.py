@@ -65,6 +65,5 @@ def plan_horizon(
     tokens = ratio * count_parameters(config).scaling
     batch = batch_tokens or optimal_batch(tokens, tokens_ref)
     count = steps if steps is not None else max(1, math.ceil(tokens / batch))
-    trained = count * batch
-    decay = weight_decay * math.sqrt(batch / REFERENCE_BATCH) * tokens_ref / max(1, trained)
-    return Horizon(tokens=trained, batch_tokens=batch, steps=count, weight_decay=decay)
+    decay = weight_decay * math.sqrt(batch / REFERENCE_BATCH) * tokens_ref / tokens
+    return Horizon(tokens=count * batch, batch_tokens=batch, steps=count, weight_decay=decay)

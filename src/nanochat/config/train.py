@@ -1,0 +1,138 @@
+"""The dials of the training stages: what they share, then base, mid and sft."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from nanochat.config.fields import option
+from nanochat.config.model import ModelConfig, era_config, model_shape
+from nanochat.errors import UsageError
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Dtype = Literal["auto", "float32", "bfloat16"]
+Choice = Literal["auto", "on", "off"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainConfig:
+    """What every training stage can be told.
+
+    Raises:
+        UsageError: sizes that cannot work together.
+    """
+
+    tag: str = option("my-model", "name of the model")
+    device_batch_size: int = option(32, "rows per micro-step", unit="rows")
+    total_batch_size: int = option(0, "tokens per step; 0 chooses", unit="tokens", parse="count")
+    num_steps: int = option(0, "steps to train; 0 chooses", unit="steps", parse="count")
+    warmdown: float = option(0.65, "share of the run in which the learning rate falls")
+    final_lr: float = option(0.05, "learning rate at the end, as a share of the peak")
+    eval_every: int = option(250, "steps between validations; 0 only at the end", unit="steps")
+    eval_tokens: int = option(80 * 2**19, "validation tokens", unit="tokens", parse="count")
+    save_every: int = option(250, "steps between checkpoints; 0 only at the end", unit="steps")
+    keep: int = option(2, "checkpoints kept in a stage's folder")
+    seed: int = option(42, "seed of weights and order")
+    device: Device = option("auto", "where to compute")
+    dtype: Dtype = option("auto", "number format of the computation; auto measures")
+    compile: Choice = option("auto", "torch.compile; auto when a C++ compiler is there")
+    threads: int = option(0, "CPU threads; 0 uses every core")
+
+    def __post_init__(self) -> None:
+        for name in ("device_batch_size", "keep"):
+            if getattr(self, name) < 1:
+                raise UsageError(
+                    f"{name} ({getattr(self, name)}) must be at least 1", f"try --{name.replace('_', '-')} 1"
+                )
+        for name in (
+            "total_batch_size", "num_steps", "eval_every", "eval_tokens", "save_every", "seed", "threads"
+        ):  # fmt: skip
+            if getattr(self, name) < 0:
+                raise UsageError(
+                    f"{name} ({getattr(self, name)}) must not be negative", f"try --{name.replace('_', '-')} 0"
+                )
+        for name in ("warmdown", "final_lr"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageError(
+                    f"{name} ({getattr(self, name)}) must lie between 0 and 1", f"try --{name.replace('_', '-')} 0.5"
+                )
+
+    def micro_steps(self, sequence_len: int, total_batch_size: int) -> int:
+        """Micro-steps in a step.
+
+        Raises:
+            UsageError: the total batch is not a multiple of the tokens of one micro-step.
+        """
+        tokens = self.device_batch_size * sequence_len
+        if total_batch_size % tokens:
+            nearest = max(1, round(total_batch_size / tokens)) * tokens
+            raise UsageError(
+                f"total_batch_size ({total_batch_size}) must be divisible by device_batch_size * sequence_len "
+                f"({self.device_batch_size} * {sequence_len} = {tokens})",
+                f"try --total-batch-size {nearest}, or lower --device-batch-size",
+            )
+        return total_batch_size // tokens
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BaseTrainConfig(TrainConfig):
+    """Pretraining on plain text."""
+
+    depth: int = option(20, "number of layers; sets every other size")
+    aspect_ratio: int = option(64, "channels per layer of depth")
+    head_dim: int = option(128, "channels per attention head")
+    sequence_len: int = option(2048, "context", unit="tokens", parse="count")
+    window_pattern: str = option("SSSL", "attention windows by layer, tiled: S short, L long")
+    recipe: Literal["modern", "classic"] = option("modern", "modern is today's architecture, classic that of 2025")
+    data: str = option("pocket", "data set to train on")
+    tokenizer: str = option("pocket", "tokenizer to start from")
+    ratio: float = option(12.0, "training tokens per scaling parameter")
+    matrix_lr: float = option(0.02, "learning rate of the matrices (Muon)")
+    embedding_lr: float = option(0.3, "learning rate of the token embedding")
+    unembedding_lr: float = option(0.008, "learning rate of the output layer")
+    weight_decay: float = option(0.28, "weight decay of the matrices at the reference point")
+    warmup: int = option(40, "warm-up", unit="steps")
+
+    def __post_init__(self) -> None:
+        # super() without arguments does not work in slotted dataclasses before Python 3.14
+        TrainConfig.__post_init__(self)
+        if self.ratio <= 0:
+            raise UsageError(f"ratio ({self.ratio}) must be above 0", "try --ratio 12")
+
+    def model(self, vocab_size: int) -> ModelConfig:
+        """The model these dials describe."""
+        shape = model_shape(self.depth, head_dim=self.head_dim, aspect_ratio=self.aspect_ratio)
+        era = "A" if self.recipe == "classic" else "D"
+        windows = {} if era == "A" else {"window_pattern": self.window_pattern}
+        return era_config(era, vocab_size=vocab_size, sequence_len=self.sequence_len, **shape, **windows)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChatTrainConfig(TrainConfig):
+    """What mid and sft have in common. `conversations` is the length of the run when `num_steps` is 0."""
+
+    source: str = option("", "model to start from, as a selector; empty is the tag's previous stage", flag="--from")
+    conversations: int = option(20_000, "conversations in the mixture", parse="count")
+    lr_scale: float = option(1.0, "factor on every learning rate of the base stage")
+
+    def __post_init__(self) -> None:
+        TrainConfig.__post_init__(self)
+        if self.conversations < 1:
+            raise UsageError(f"conversations ({self.conversations}) must be at least 1", "try --conversations 20K")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MidTrainConfig(ChatTrainConfig):
+    """Mid-training: the form of a conversation, all tokens trained."""
+
+    warmdown: float = option(0.2, "share of the run in which the learning rate falls")
+    final_lr: float = option(0.0, "learning rate at the end, as a share of the peak")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SftConfig(ChatTrainConfig):
+    """Supervised fine-tuning: only the assistant's tokens are trained."""
+
+    lr_scale: float = option(0.8, "factor on every learning rate of the base stage")
+    warmdown: float = option(0.5, "share of the run in which the learning rate falls")
+    final_lr: float = option(0.0, "learning rate at the end, as a share of the peak")

@@ -1,0 +1,138 @@
+"""The pocket corpus on disk: ordinary parquet shards, made instead of downloaded.
+
+The last shard is validation. Every shard is a stream of its own, written under a temporary name and renamed
+when whole; `manifest.json` comes last, so its presence says that all shards are there. The same seed and size
+give the same bytes with the same pyarrow.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from nanochat.errors import UsageError
+from nanochat.pocket.documents import CORPUS_VERSION, documents
+from nanochat.runtime.files import atomic_write_json, fsync_dir, sha256_file, translate_os_errors
+
+ROW_GROUP_DOCUMENTS = 1_024
+_VALIDATION_SHARE = 20  # one part in 20, at most one shard
+_SCHEMA = pa.schema([("text", pa.string())])
+
+Progress = Callable[[int, int], None]
+"""Called with (text bytes written, text bytes in all)."""
+
+
+def write_pocket(
+    directory: Path,
+    *,
+    size_bytes: int,
+    seed: int,
+    shard_bytes: int = 5_000_000,
+    on_progress: Progress | None = None,
+) -> list[Path]:
+    """Write the corpus, or return at once where it already stands complete.
+
+    Args:
+        directory: made if missing; shards of an earlier corpus in it are replaced.
+        size_bytes: text in UTF-8, validation included; exceeded by less than a document per shard.
+        seed: another seed gives other documents about the same world.
+        shard_bytes: text per shard.
+        on_progress: told after every shard.
+
+    Returns:
+        Paths of the shards in order, validation last.
+
+    Raises:
+        UsageError: a size that is not positive.
+        StorageError: disk full, no permission and their like; complete shards stay.
+    """
+    if size_bytes <= 0 or shard_bytes <= 0:
+        raise UsageError(
+            f"size of the corpus ({size_bytes}) and of a shard ({shard_bytes}) must be positive",
+            "try --size 20MB",
+        )
+    request = {"version": CORPUS_VERSION, "seed": seed, "size_bytes": size_bytes, "shard_bytes": shard_bytes}
+    with translate_os_errors(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        manifest_path = directory / "manifest.json"
+        complete = _complete_shards(directory, manifest_path, request)
+        if complete:
+            return complete
+        manifest_path.unlink(missing_ok=True)
+        for leftover in directory.glob(".shard_*.tmp"):
+            leftover.unlink()
+        plan = _plan(size_bytes, shard_bytes)
+        files: dict[str, dict[str, Any]] = {}
+        done = 0
+        for number, (split, size) in enumerate(plan):
+            path = directory / f"shard_{number:05d}.parquet"
+            rows, written = _write_shard(path, documents(seed, split, part=number), size)
+            done += written
+            files[path.name] = {
+                "size_bytes": path.stat().st_size,
+                "sha256": sha256_file(path),
+                "split": split,
+                "documents": rows,
+                "text_bytes": written,
+            }
+            if on_progress:
+                on_progress(min(done, size_bytes), size_bytes)
+        for stale in directory.glob("shard_*.parquet"):
+            if stale.name not in files:
+                stale.unlink()
+        fsync_dir(directory)
+        atomic_write_json(manifest_path, {"name": "pocket", **request, "files": files})
+    return [directory / name for name in files]
+
+
+def _plan(size_bytes: int, shard_bytes: int) -> list[tuple[Literal["train", "val"], int]]:
+    """Split and text bytes of each shard: equal training shards, then validation."""
+    validation = min(shard_bytes, -(-size_bytes // _VALIDATION_SHARE))
+    training = max(size_bytes - validation, 1)
+    count = -(-training // shard_bytes)
+    train: tuple[Literal["train", "val"], int] = ("train", -(-training // count))
+    return [train] * count + [("val", validation)]
+
+
+def _complete_shards(directory: Path, manifest_path: Path, request: dict[str, Any]) -> list[Path]:
+    """The shards of the manifest if it answers this request and all of them are sound, else nothing."""
+    try:
+        manifest = json.loads(manifest_path.read_text())
+        if any(manifest[key] != value for key, value in request.items()):
+            return []
+        paths = [directory / name for name in manifest["files"]]
+        if set(paths) != set(directory.glob("shard_*.parquet")):
+            return []
+        sound = all(sha256_file(path) == manifest["files"][path.name]["sha256"] for path in paths)
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+        return []
+    return paths if sound else []
+
+
+def _write_shard(path: Path, texts: Iterator[str], size_bytes: int) -> tuple[int, int]:
+    """Write documents until `size_bytes` of text are reached. Returns (documents, text bytes)."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    rows = written = 0
+    try:
+        with temporary.open("wb") as file:
+            with pq.ParquetWriter(file, _SCHEMA, compression="zstd") as writer:
+                while written < size_bytes:
+                    group: list[bytes] = []
+                    while written < size_bytes and len(group) < ROW_GROUP_DOCUMENTS:
+                        group.append(next(texts).encode())
+                        written += len(group[-1])
+                    rows += len(group)
+                    writer.write_table(pa.table([pa.array(group, pa.string())], schema=_SCHEMA))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    return rows, written

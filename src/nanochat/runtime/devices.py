@@ -1,0 +1,134 @@
+"""What this machine can do: device, number format, compiler, and a description of it for the record."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import time
+from typing import Any
+
+import psutil
+
+from nanochat.errors import UsageError
+
+BF16_GAIN = 1.3  # bf16 must beat float32 by this factor in the probe: elementwise work eats small gains
+
+
+def pick_device(wanted: str) -> str:
+    """`wanted`, or for "auto" cuda, mps or cpu, the first there is.
+
+    Raises:
+        UsageError: the wanted device is not there.
+    """
+    import torch
+
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if wanted == "auto":
+        return next(name for name in ("cuda", "mps", "cpu") if there[name])
+    if not there.get(wanted, False):
+        raise UsageError(f"device {wanted!r} is not available here", "try --device cpu")
+    return wanted
+
+
+def pick_threads(wanted: int) -> int:
+    """`wanted`, or for 0 the cores this process may use."""
+    if wanted:
+        return wanted
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def pick_dtype(wanted: str, device: str) -> str:
+    """`wanted`, or for "auto" bfloat16 where it is faster: by rule on GPUs, by a 0.2 s matmul probe on CPUs."""
+    import torch
+
+    if wanted != "auto":
+        return wanted
+    if device == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    if device == "mps":
+        return "float32"
+    return "bfloat16" if _bf16_gain() >= BF16_GAIN else "float32"
+
+
+def _bf16_gain() -> float:
+    """Speed of a bf16 matmul relative to float32, best of several of each so that a busy core misleads less."""
+    import torch
+
+    best = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        a, b = torch.ones(512, 512, dtype=dtype), torch.ones(512, 512, dtype=dtype)
+        a @ b
+        times = []
+        for _ in range(8):
+            start = time.perf_counter()
+            a @ b
+            times.append(time.perf_counter() - start)
+        best[dtype] = min(times)
+    return best[torch.float32] / max(best[torch.bfloat16], 1e-9)
+
+
+def cxx_compiler() -> str | None:
+    """The C++ compiler torch.compile would use on a CPU, or None."""
+    candidates = [os.environ.get("CXX", ""), "g++", "clang++"]
+    return next((found for name in candidates if name and (found := shutil.which(name))), None)
+
+
+def pick_compile(wanted: str, device: str) -> tuple[bool, str]:
+    """Whether to use torch.compile, and the reason when "auto" says no.
+
+    Raises:
+        UsageError: it was asked for and cannot work.
+    """
+    if wanted == "off":
+        return False, ""
+    lacking = ""
+    if device == "cpu" and cxx_compiler() is None:
+        lacking = "no C++ compiler found; training runs without torch.compile (slower): install g++ or clang"
+    elif device == "mps":
+        lacking = "torch.compile is not used on mps"
+    if lacking and wanted == "on":
+        raise UsageError(lacking.split(";", maxsplit=1)[0], "leave --compile at auto")
+    return not lacking, lacking
+
+
+def _cpu_name() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:  # noqa: PTH123 - a virtual file
+            for line in file:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def describe_machine() -> dict[str, Any]:
+    """Processor, cores, memory and versions, as plain values for the record of a run."""
+    import torch
+
+    machine: dict[str, Any] = {
+        "cpu": _cpu_name(),
+        "cores": pick_threads(0),
+        "memory_bytes": psutil.virtual_memory().total,
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+    if torch.cuda.is_available():
+        machine["gpu"] = torch.cuda.get_device_name()
+        machine["gpus"] = torch.cuda.device_count()
+    return machine
+
+
+def peak_memory_bytes() -> int:
+    """The most memory this process has held resident."""
+    try:
+        import resource
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return int(peak) * (1 if platform.system() == "Darwin" else 1024)
+    except ImportError:  # Windows
+        return int(psutil.Process().memory_info().rss)
