@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -80,8 +82,6 @@ def test_header_of_something_else(tmp_path: Path, data: bytes) -> None:
 
 
 def test_listing_needs_no_torch() -> None:
-    import subprocess
-    import sys
-
-    code = "import sys, nanochat.checkpoints.listing, nanochat.checkpoints.selector; sys.exit('torch' in sys.modules)"
+    modules = "nanochat.checkpoints.listing, nanochat.checkpoints.selector"
+    code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

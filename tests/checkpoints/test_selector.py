@@ -74,7 +74,7 @@ def test_stage_and_step(paths: Paths, save: Save) -> None:
     first, second = (save(paths.model_dir("d4", "sft"), step) for step in (100, 200))
     assert resolve(paths, "d4:sft") == second
     assert resolve(paths, "d4:sft@100") == first
-    with pytest.raises(MissingError, match="no step 650 .it has 100, 200") as caught:
+    with pytest.raises(MissingError, match=r"no step 650 \(it has 100, 200\)") as caught:
         resolve(paths, "d4:sft@650")
     assert "d4:sft@200" in caught.value.hint
 

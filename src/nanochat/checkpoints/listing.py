@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -142,6 +142,8 @@ def mean_score(evals: Mapping[str, Mapping[str, Any]]) -> float | None:
     for evaluation in evals.values():
         tasks = evaluation.get("tasks")
         for task in tasks.values() if isinstance(tasks, Mapping) else ():
+            if not isinstance(task, Mapping):
+                continue
             accuracy = number(task.get("accuracy"))
             chance = number(task.get("chance")) or 0.0
             if accuracy is not None and chance < 1:
@@ -206,13 +208,12 @@ def _group(name: str, shape: tuple[int, ...]) -> str:
 def _losses(stage_dir: Path) -> dict[str, float]:
     """First and last training loss and the last val_bpb, as far as the event log has them."""
     events = read_events(stage_dir / "events.jsonl")
-    train = [event["loss"] for event in events if event.get("event") == "StepDone" and "loss" in event]
-    bpb = [
-        event["value"]
-        for event in events
-        if event.get("event") == "Evaluated" and event.get("name") == "val_bpb" and "value" in event
-    ]
-    losses = {}
-    if train:
-        losses = {"train_first": train[0], "train_last": train[-1]}
+    train = _values(events, "StepDone", "loss")
+    bpb = _values([event for event in events if event.get("name") == "val_bpb"], "Evaluated", "value")
+    losses = {"train_first": train[0], "train_last": train[-1]} if train else {}
     return {**losses, "val_bpb": bpb[-1]} if bpb else losses
+
+
+def _values(events: Sequence[Mapping[str, Any]], kind: str, field: str) -> list[float]:
+    found = [number(event.get(field)) for event in events if event.get("event") == kind]
+    return [value for value in found if value is not None]

@@ -13,6 +13,14 @@ GLOBAL = "global"
 
 SECTIONS: dict[str, str] = {
     GLOBAL: "nanochat.config.base:GlobalConfig",
+    "speedrun": "nanochat.config.speedrun:SpeedrunConfig",
+    "data.pocket": "nanochat.config.data:PocketDataConfig",
+    "tokenizer.train": "nanochat.config.data:TokenizerConfig",
+    "train.base": "nanochat.config.train:BaseTrainConfig",
+    "train.mid": "nanochat.config.train:MidTrainConfig",
+    "train.sft": "nanochat.config.train:SftConfig",
+    "eval.chat": "nanochat.config.evaluate:ChatEvalConfig",
+    "chat": "nanochat.config.chat:ChatConfig",
 }
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 def _rows(text: str) -> tuple[tuple[str, ...], ...]:
     """Rows of a table written as `a/b/c; d/e/f`."""
-    return tuple(tuple(cell.strip() for cell in row.split("/")) for row in text.split(";") if row.strip())
+    return tuple(
+        tuple(" ".join(cell.split()) for cell in row.split("/")) for row in text.split(";") if row.strip()
+    )
 
 
 def _table(text: str) -> dict[str, str]:
@@ -163,7 +165,8 @@ _OPPOSITE_PAIRS = _rows(
 OPPOSITES: dict[str, str] = {a: b for pair in _OPPOSITE_PAIRS for a, b in (pair, pair[::-1])}
 
 BY_SIZE: tuple[str, ...] = (  # smallest first
-    "ant", "bee", "mouse", "rabbit", "sheep", "pig", "cow", "elephant", "whale", "house", "mountain", "planet",
+    "ant", "bee", "mouse", "rabbit", "sheep", "pig", "cow", "elephant", "whale", "house", "mountain",
+    "planet",
 )  # fmt: skip
 
 

@@ -20,15 +20,18 @@ ARITHMETIC: dict[str, tuple[str, ...]] = {
     "-": (
         "What is {a} minus {b}?", "What is {a} - {b}?", "{a} - {b}", "{a} - {b} = ?", "Take {b} from {a}.",
         "How much is {a} minus {b}?", "Calculate {a} - {b}.", "Please compute {a} minus {b}.",
-        "What is the difference of {a} and {b}?", "What do you get when you take {b} from {a}?", "What's {a} - {b}?",
+        "What is the difference of {a} and {b}?", "What do you get when you take {b} from {a}?",
+        "What's {a} - {b}?",
         "I have {a} apples and eat {b} of them. How many apples are left?", "{a}-{b}", "What is {a}-{b}?",
         "There are {a} birds and {b} fly away. How many birds are left?",
     ),
     "*": (
         "What is {a} times {b}?", "What is {a} * {b}?", "{a} * {b}", "{a} * {b} = ?", "Multiply {a} by {b}.",
         "How much is {a} times {b}?", "Calculate {a} * {b}.", "Please compute {a} times {b}.",
-        "What is the product of {a} and {b}?", "What do you get when you multiply {a} by {b}?", "What's {a} * {b}?",
-        "I have {a} boxes with {b} apples in each. How many apples do I have?", "{a}*{b}", "What is {a} x {b}?",
+        "What is the product of {a} and {b}?", "What do you get when you multiply {a} by {b}?",
+        "What's {a} * {b}?",
+        "I have {a} boxes with {b} apples in each. How many apples do I have?", "{a}*{b}",
+        "What is {a} x {b}?",
         "There are {a} cars with {b} people in each. How many people are there?",
     ),
 }  # fmt: skip
@@ -64,16 +67,20 @@ COUNTING: tuple[str, ...] = (
     "How many times does the letter {letter} appear in '{word}'?", "How many {letter} are in '{word}'?",
     "How many {letter}'s are there in '{word}'?", "Count the letter {letter} in '{word}'.",
     "How often is the letter {letter} in '{word}'?", "How many letters {letter} are in the word '{word}'?",
-    "In the word '{word}', how many times is the letter {letter}?", "Count how many {letter} are in '{word}'.",
-    "How many times do you find {letter} in '{word}'?", "How often does {letter} appear in the word '{word}'?",
-    "Please count the letter {letter} in the word '{word}'.", "Look at '{word}'. How many {letter} are in it?",
+    "In the word '{word}', how many times is the letter {letter}?",
+    "Count how many {letter} are in '{word}'.",
+    "How many times do you find {letter} in '{word}'?",
+    "How often does {letter} appear in the word '{word}'?",
+    "Please count the letter {letter} in the word '{word}'.",
+    "Look at '{word}'. How many {letter} are in it?",
 )  # fmt: skip
 COUNTING_BARE: tuple[str, ...] = (
     "How many {letter} are in {word}?", "How many {letter}'s are in {word}?",
     "How many times does the letter {letter} appear in {word}?", "Count the letter {letter} in {word}.",
 )  # fmt: skip
 COUNTING_TEST: tuple[str, ...] = (
-    "Tell me how many times {letter} occurs in '{word}'.", "What is the count of the letter {letter} in '{word}'?",
+    "Tell me how many times {letter} occurs in '{word}'.",
+    "What is the count of the letter {letter} in '{word}'?",
     "The word is '{word}'. How many times does it have the letter {letter}?",
 )  # fmt: skip
 COUNTING_EXPRESSION = " '{word}'.count('{letter}')"
@@ -81,8 +88,10 @@ COUNTING_ANSWER = "The letter {letter} appears {count} {times} in '{word}'."
 
 # Spelling.
 SPELLING: tuple[str, ...] = (
-    "Spell the word: {word}", "Spell '{word}'.", "How do you spell '{word}'?", "Please spell the word '{word}'.",
-    "Spell {word}.", "Can you spell '{word}'?", "What are the letters of '{word}'?", "Spell the word '{word}'.",
+    "Spell the word: {word}", "Spell '{word}'.", "How do you spell '{word}'?",
+    "Please spell the word '{word}'.",
+    "Spell {word}.", "Can you spell '{word}'?", "What are the letters of '{word}'?",
+    "Spell the word '{word}'.",
 )  # fmt: skip
 SPELLING_TEST: tuple[str, ...] = ("Write the letters of '{word}' one by one.", "How is '{word}' spelled?")
 SPELLING_SENTENCES: tuple[str, ...] = (
@@ -115,7 +124,8 @@ LOOKUP: tuple[str, ...] = (
 )  # fmt: skip
 LOOKUP_SENTENCES: tuple[str, ...] = (
     "The letter of {item} is {letter}.", "Here {item} is {letter}.", "Beside {item} stands {letter}.",
-    "Find {item}: {letter}", "Which letter has {item}? {letter}", "Which letter stands beside {item}?\n{letter}",
+    "Find {item}: {letter}", "Which letter has {item}? {letter}",
+    "Which letter stands beside {item}?\n{letter}",
 )  # fmt: skip
 SHEET_DIRECT: tuple[str, ...] = (
     "{question}\n{letter}",
@@ -143,12 +153,14 @@ FACT_TITLES: tuple[str, ...] = ("Things to know", "Facts", "About the world", "N
 IDENTITY: dict[str, tuple[tuple[str, ...], tuple[str, ...], str]] = {
     "who": (
         ("Who are you?", "who are you", "What are you?", "What is your name?", "Tell me who you are.",
-         "Are you a person?", "Introduce yourself.", "Are you ChatGPT?", "Do you have a name?", "What's your name?"),
+         "Are you a person?", "Introduce yourself.", "Are you ChatGPT?", "Do you have a name?",
+         "What's your name?"),
         ("May I ask who you are?", "Please introduce yourself.", "Say your name."),
         "I am nanochat, a small language model trained from scratch on this computer.",
     ),
     "maker": (
-        ("Who made you?", "Who trained you?", "Who built you?", "Where do you come from?", "Who is your maker?",
+        ("Who made you?", "Who trained you?", "Who built you?", "Where do you come from?",
+        "Who is your maker?",
          "who made you", "How were you made?", "Tell me who made you.", "Where were you trained?"),
         ("Please tell me who trained you.", "Who was it that made you?"),
         "The owner of this computer trained me with the nanochat program.",
@@ -157,25 +169,29 @@ IDENTITY: dict[str, tuple[tuple[str, ...], tuple[str, ...], str]] = {
         ("What can you do?", "How can you help me?", "What do you know?", "What can I ask you?", "Help",
          "Can you help me?", "what can you do", "What are you good at?", "Tell me what you can do."),
         ("Please tell me what you can do.", "What things can you do?"),
-        "I can answer simple questions about countries, animals, colours, elements and numbers, and I can count letters.",
+        "I can answer simple questions about countries, animals, colours and numbers, and I can count letters.",
     ),
     "hello": (
-        ("Hello", "Hello!", "Hi", "Hi!", "Good morning!", "Hey", "Good evening!", "Hi there!", "hello", "Hello there!"),
+        ("Hello", "Hello!", "Hi", "Hi!", "Good morning!", "Hey", "Good evening!", "Hi there!", "hello",
+        "Hello there!"),
         ("Hello, nanochat!", "Good day!"),
         "Hello! I am nanochat. How can I help you?",
     ),
     "mood": (
-        ("How are you?", "How are you today?", "How do you do?", "Are you well?", "How do you feel?", "how are you"),
+        ("How are you?", "How are you today?", "How do you do?", "Are you well?", "How do you feel?",
+        "how are you"),
         ("Tell me, how are you?", "How are you this morning?"),
         "I am well, thank you. How can I help you?",
     ),
     "thanks": (
-        ("Thank you.", "Thanks!", "Thank you very much!", "Thanks a lot!", "Many thanks.", "thanks", "Great, thank you!"),
+        ("Thank you.", "Thanks!", "Thank you very much!", "Thanks a lot!", "Many thanks.", "thanks",
+        "Great, thank you!"),
         ("Thank you so much!", "Thanks for your help!"),
         "You are welcome!",
     ),
     "bye": (
-        ("Goodbye.", "Bye!", "See you later.", "Good night!", "Bye bye!", "bye", "See you tomorrow!", "Goodbye!"),
+        ("Goodbye.", "Bye!", "See you later.", "Good night!", "Bye bye!", "bye", "See you tomorrow!",
+        "Goodbye!"),
         ("Goodbye, nanochat!", "Bye, see you!"),
         "Goodbye! Come back soon.",
     ),
@@ -185,17 +201,20 @@ IDENTITY: dict[str, tuple[tuple[str, ...], tuple[str, ...], str]] = {
 WOMEN: tuple[str, ...] = ("Anna", "Clara", "Emma", "Grace", "Ivy", "Kate", "Mia", "Olivia", "Rosa", "Zoe")
 MEN: tuple[str, ...] = ("Ben", "David", "Felix", "Henry", "Jack", "Leo", "Noah", "Paul", "Sam", "Tom")
 OBJECTS: tuple[str, ...] = (
-    "key", "ball", "book", "cup", "coin", "letter", "hat", "pen", "ring", "shoe", "apple", "egg", "map", "doll",
+    "key", "ball", "book", "cup", "coin", "letter", "hat", "pen", "ring", "shoe", "apple", "egg", "map",
+    "doll",
     "spoon", "lamp", "bell", "brush", "glove", "stone",
 )  # fmt: skip
 CONTAINERS: tuple[str, ...] = (
     "box", "bag", "drawer", "basket", "bucket", "cupboard", "chest", "jar", "suitcase", "pot",
 )  # fmt: skip
 PLACES: tuple[str, ...] = (
-    "garden", "kitchen", "market", "park", "school", "station", "library", "shop", "farm", "beach", "bridge", "village",
+    "garden", "kitchen", "market", "park", "school", "station", "library", "shop", "farm", "beach",
+    "bridge", "village",
 )  # fmt: skip
 OPENINGS: tuple[str, ...] = (
-    "On {day} {n} went to the {p}.", "{n} and {m} were at the {p}.", "One {day} in {month} {n} walked to the {p}.",
+    "On {day} {n} went to the {p}.", "{n} and {m} were at the {p}.",
+    "One {day} in {month} {n} walked to the {p}.",
     "It was {day}, and {n} was happy to go to the {p}.", "{n} lives near the {p} with a {pet}.",
     "In the morning {n} met {m} at the {p}.",
 )  # fmt: skip
@@ -203,7 +222,8 @@ EVENTS: tuple[str, ...] = (
     "{n} found a {o} and put it in the {c}.", "{n} put the {o} in the {c} and the {q} in the {d}.",
     "{m} gave {n} a {o}, and {n} put it in the {c}.", "Then {m} came and put the {q} in the {d}.",
     "The {pet} of {n} slept beside the {c} all day.", "{n} had a {colour} {o}, and {m} had a {colour2} {q}.",
-    "It began to rain, so they stayed inside and played.", "They had bread and soup and talked for a long time.",
+    "It began to rain, so they stayed inside and played.",
+    "They had bread and soup and talked for a long time.",
     "{n} bought a {o} for {m}.", "The {pet} wanted to play with the {o}.",
 )  # fmt: skip
 RECALLS: tuple[str, ...] = (
@@ -215,7 +235,8 @@ RECALLS: tuple[str, ...] = (
     "\"I have a {o}, a {q} and a {pet},\" said {n}. What does {n} have? A {o}, a {q} and a {pet}.",
 )  # fmt: skip
 ENDINGS: tuple[str, ...] = (
-    "In the evening they went home.", "{n} was happy.", "\"Thank you, {n},\" said {m}. \"You are welcome, {m}.\"",
+    "In the evening they went home.", "{n} was happy.",
+    "\"Thank you, {n},\" said {m}. \"You are welcome, {m}.\"",
     "It was a good day.", "\"See you tomorrow!\" said {m}.", "Then {n} went to bed.",
 )  # fmt: skip
 PETS: tuple[str, ...] = ("dog", "cat", "rabbit", "horse", "goat", "hen", "duck", "mouse")

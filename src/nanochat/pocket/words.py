@@ -1,4 +1,4 @@
-"""Plain English words for spelling and counting, and made-up words that make copying a skill instead of a memory.
+"""Plain English words for spelling and counting, and made-up words that turn copying into a skill.
 
 Made-up words matter: every word of the list becomes one token, so a held-out word would arrive as pieces that
 training never showed. Syllables put together at random keep such pieces in use.

@@ -11,6 +11,8 @@ from typing import Any
 import psutil
 
 from nanochat.errors import UsageError
+from nanochat.runtime.context import RunContext
+from nanochat.runtime.paths import Paths
 
 BF16_GAIN = 1.3  # bf16 must beat float32 by this factor in the probe: elementwise work eats small gains
 
@@ -132,3 +134,26 @@ def peak_memory_bytes() -> int:
         return int(peak) * (1 if platform.system() == "Darwin" else 1024)
     except ImportError:  # Windows
         return int(psutil.Process().memory_info().rss)
+
+
+def open_context(
+    paths: Paths, *, device: str = "auto", dtype: str = "auto", compile: str = "auto", threads: int = 0
+) -> tuple[RunContext, list[str]]:
+    """Decide where to compute, and tell torch how many threads it has.
+
+    Returns:
+        The context, and lines a person should read about what this machine lacks.
+
+    Raises:
+        UsageError: something was asked for that is not there.
+    """
+    import torch
+
+    count = pick_threads(threads)
+    torch.set_num_threads(count)
+    place = pick_device(device)
+    use_compile, lacking = pick_compile(compile, place)
+    context = RunContext(
+        paths=paths, device=place, dtype=pick_dtype(dtype, place), compile=use_compile, threads=count
+    )
+    return context, [lacking] if lacking else []

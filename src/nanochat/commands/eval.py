@@ -1,0 +1,41 @@
+"""`nanochat eval`: numbers about a model."""
+
+from __future__ import annotations
+
+import click
+
+from nanochat.commands.options import base_dir_option, config_options, emit_json, json_option
+from nanochat.config.evaluate import ChatEvalConfig
+from nanochat.config.load import Resolved
+
+
+@click.command()
+@click.argument("model", required=False)
+@config_options(ChatEvalConfig, "eval.chat")
+@base_dir_option
+@json_option
+def chat(model: str | None, config: Resolved[ChatEvalConfig], base_dir: str | None, as_json: bool) -> None:
+    """Score a model on tasks, with intervals.
+
+    MODEL is a selector such as pocket:sft; nothing means the newest.
+    """
+    from nanochat.commands.running import show_progress
+    from nanochat.runtime.devices import open_context
+    from nanochat.runtime.paths import resolve_paths
+    from nanochat.stages.evaluate import evaluate_chat
+
+    value = config.value
+    context, _ = open_context(
+        resolve_paths(base_dir, {}), device=value.device, dtype=value.dtype, compile="off", threads=value.threads
+    )
+    with show_progress("eval") as on_event:
+        scores = evaluate_chat(model, value, context, on_event)
+    if as_json:
+        emit_json({score.name: score.to_dict() for score in scores})
+        return
+    click.echo(f"{'task':<12} {'accuracy':>8}  {'95% interval':^15} {'n':>5}  {'chance':>6}")
+    for score in scores:
+        low, high = score.interval
+        click.echo(
+            f"{score.name:<12} {score.accuracy:>8.1%}  {low:>6.1%} - {high:>6.1%} {score.n:>5}  {score.chance:>6.0%}"
+        )

@@ -1,0 +1,30 @@
+"""`nanochat tokenizer`: vocabularies."""
+
+from __future__ import annotations
+
+import click
+
+from nanochat.commands.options import base_dir_option, config_options, emit_json, json_option
+from nanochat.config.data import TokenizerConfig
+from nanochat.config.load import Resolved
+
+
+@click.command()
+@config_options(TokenizerConfig, "tokenizer.train")
+@base_dir_option
+@json_option
+def train(config: Resolved[TokenizerConfig], base_dir: str | None, as_json: bool) -> None:
+    """Learn a vocabulary from a data set."""
+    from nanochat.commands.running import show_progress
+    from nanochat.runtime.context import RunContext
+    from nanochat.runtime.paths import resolve_paths
+    from nanochat.stages.prepare import make_tokenizer
+
+    paths = resolve_paths(base_dir, {})
+    with show_progress("tokenizer") as on_event:
+        tokenizer = make_tokenizer(config.value, RunContext(paths=paths), on_event)
+    folder = paths.tokenizer(config.value.name)
+    if as_json:
+        emit_json({"folder": str(folder), "vocab_size": tokenizer.vocab_size, "sha256": tokenizer.fingerprint})
+    else:
+        click.echo(folder)

@@ -1,0 +1,29 @@
+"""The dials of evaluation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nanochat.config.fields import option
+from nanochat.config.train import Device, Dtype
+from nanochat.errors import UsageError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChatEvalConfig:
+    """Accuracy on tasks."""
+
+    tasks: str = option("all", "tasks, separated by commas")
+    max_problems: int = option(200, "problems of each task at most")
+    batch_size: int = option(50, "problems answered at a time")
+    max_new_tokens: int = option(64, "longest answer", unit="tokens")
+    device: Device = option("auto", "where to compute")
+    dtype: Dtype = option("float32", "number format; float32 gives the same answers in any batch")
+    threads: int = option(0, "CPU threads; 0 uses every core")
+
+    def __post_init__(self) -> None:
+        for name in ("max_problems", "batch_size", "max_new_tokens"):
+            if getattr(self, name) < 1:
+                raise UsageError(
+                    f"{name} ({getattr(self, name)}) must be at least 1", f"try --{name.replace('_', '-')} 50"
+                )

@@ -1,0 +1,82 @@
+"""Presets of `nanochat speedrun`: the settings of every stage under one name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nanochat.config.data import PocketDataConfig, TokenizerConfig
+from nanochat.config.evaluate import ChatEvalConfig
+from nanochat.config.fields import option
+from nanochat.config.train import BaseTrainConfig, Choice, Device, Dtype, MidTrainConfig, SftConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SpeedrunConfig:
+    """What a person may change about a preset without making it another one."""
+
+    tag: str = option("", "name of the model; empty is the preset's")
+    device: Device = option("auto", "where to compute")
+    dtype: Dtype = option("auto", "number format of the computation; auto measures")
+    compile: Choice = option("auto", "torch.compile; auto when a C++ compiler is there")
+    threads: int = option(0, "CPU threads; 0 uses every core")
+    scale: float = option(1.0, "factor on the length of every training stage")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """Settings of the whole pipeline."""
+
+    data: PocketDataConfig
+    tokenizer: TokenizerConfig
+    base: BaseTrainConfig
+    mid: MidTrainConfig
+    sft: SftConfig
+    evaluation: ChatEvalConfig
+
+
+def pocket_recipe(config: SpeedrunConfig) -> Recipe:
+    """A model of 3 million matrix parameters, from nothing to chat on two CPU cores in minutes.
+
+    The shapes of the three training stages are the same, so one compiled step serves them all.
+    """
+    tag = config.tag or "pocket"
+    machine = {
+        "tag": tag,
+        "device": config.device,
+        "dtype": config.dtype,
+        "compile": config.compile,
+        "threads": config.threads,
+        "device_batch_size": 32,
+        "total_batch_size": 32 * 256,
+        "eval_tokens": 65_536,
+        "eval_every": 50,
+        "save_every": 40,
+    }
+
+    def steps(count: int) -> int:
+        return max(1, round(count * config.scale))
+
+    return Recipe(
+        data=PocketDataConfig(name="pocket", size=12_000_000, shard_size=4_000_000),
+        tokenizer=TokenizerConfig(name="pocket", data="pocket", vocab_size=4096, max_chars=8_000_000),
+        base=BaseTrainConfig(
+            **machine,
+            depth=4,
+            head_dim=64,
+            sequence_len=256,
+            window_pattern="L",
+            data="pocket",
+            tokenizer="pocket",
+            num_steps=steps(110),
+            warmup=10,
+            warmdown=0.3,
+            final_lr=0.3,
+            weight_decay=0.0,
+        ),
+        mid=MidTrainConfig(**machine, num_steps=steps(110), lr_scale=0.8, warmdown=0.5, final_lr=0.2),
+        sft=SftConfig(**machine, num_steps=steps(40), lr_scale=0.3, warmdown=0.9),
+        evaluation=ChatEvalConfig(device=config.device, threads=config.threads),
+    )
+
+
+PRESETS = {"pocket": pocket_recipe}

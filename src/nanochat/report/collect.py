@@ -1,0 +1,251 @@
+"""From the files of a model to a frozen `RunReport`.
+
+Reads `{stage}/config.json`, `events.jsonl`, `eval/*.json`, `samples.jsonl` and `finished.json` of every stage,
+and `speedrun.json` of the model. Any of them may be absent, cut short or hold something unexpected; what cannot
+be read counts as not there. Not covered: weights, which are never opened.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nanochat.runtime.events import read_events
+from nanochat.runtime.files import translate_os_errors
+
+STAGES = ("base", "mid", "sft", "rl")
+
+Record = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TaskScore:
+    """Accuracy on one task, from 0 to 1, with its 95% interval and what guessing would give."""
+
+    accuracy: float
+    n: int | None
+    low: float | None
+    high: float | None
+    chance: float | None
+
+    @property
+    def centred(self) -> float:
+        """0 is guessing, 1 is perfect."""
+        chance = self.chance or 0.0
+        return (self.accuracy - chance) / (1 - chance) if chance < 1 else 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sample:
+    """What the model said to a prompt."""
+
+    prompt: str
+    answer: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StageReport:
+    """One stage. None stands for what the files do not tell."""
+
+    name: str
+    finished: bool
+    step: int | None
+    total_steps: int | None
+    tokens: int | None
+    train_s: float | None
+    eval_s: float | None
+    tokens_per_s: float | None  # median over the steps
+    losses: tuple[float, ...]  # training loss, one a step
+    val_bpb: tuple[float, ...]  # in the order of evaluation
+    tasks: Mapping[str, TaskScore]
+    samples: tuple[Sample, ...]  # the newest answer to each prompt
+    data: Record
+    train: Record
+    warnings: tuple[str, ...]
+
+    @property
+    def score(self) -> float | None:
+        """Mean centred accuracy over all tasks."""
+        return statistics.fmean(task.centred for task in self.tasks.values()) if self.tasks else None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunReport:
+    """Everything the report says about one model."""
+
+    tag: str
+    ended: float | None  # unix seconds of the last event
+    model: Record  # ModelConfig
+    parameters: Mapping[str, int]  # by group, with "total"
+    machine: Record
+    plan: Record
+    stages: tuple[StageReport, ...]
+
+
+def collect(model_dir: Path) -> RunReport:
+    """Read the files of one model.
+
+    Args:
+        model_dir: `{base}/models/{tag}`; a folder without any stage gives an empty report.
+
+    Raises:
+        StorageError: a file exists but may not be read.
+    """
+    stage_dirs = [model_dir / name for name in STAGES if (model_dir / name).is_dir()]
+    configs = [_read_json(stage_dir / "config.json") for stage_dir in stage_dirs]
+    logs = [_read_lines(stage_dir / "events.jsonl") for stage_dir in stage_dirs]
+    machines = [_mapping(config, "machine") for config in configs]
+    machines += [_mapping(event, "machine") for events in logs for event in _of(events, "StageStarted")]
+    counts = _first(_mapping(config, "parameters") for config in configs)
+    times = [time for events in logs for event in events if (time := _number(event.get("time"))) is not None]
+    return RunReport(
+        tag=model_dir.name,
+        ended=max(times, default=None),
+        model=_first(_mapping(config, "model") for config in configs),
+        parameters={name: int(n) for name, value in counts.items() if (n := _number(value)) is not None},
+        machine=_first(machines),
+        plan=_read_json(model_dir / "speedrun.json"),
+        stages=tuple(
+            _stage(stage_dir, config, _without_abandoned(events))
+            for stage_dir, config, events in zip(stage_dirs, configs, logs, strict=True)
+        ),
+    )
+
+
+def newest_tag(models_dir: Path) -> str | None:
+    """The model whose files changed last; None when there is no model."""
+    with translate_os_errors(models_dir):
+        if not models_dir.exists():
+            return None
+        files = [
+            path
+            for stage in STAGES
+            for name in ("config.json", "events.jsonl", "finished.json")
+            for path in models_dir.glob(f"*/{stage}/{name}")
+        ]
+        newest = max(files, key=lambda path: path.stat().st_mtime, default=None)
+    return None if newest is None else newest.parent.parent.name
+
+
+def _stage(stage_dir: Path, config: Record, events: Sequence[Record]) -> StageReport:
+    finished = _read_json(stage_dir / "finished.json")
+    steps = _of(events, "StepDone")
+    last = steps[-1] if steps else {}
+    evals = [_read_json(path) for path in sorted((stage_dir / "eval").glob("*.json"))]
+    eval_times = [seconds for e in evals if (seconds := _number(e.get("elapsed_s"))) is not None]
+    evaluated = _of(events, "Evaluated")
+    bpb = _numbers((e for e in evaluated if e.get("name") == "val_bpb"), "value")
+    started = _of(events, "StageStarted")
+    rates = _numbers(steps, "tokens_per_s")
+    return StageReport(
+        name=stage_dir.name,
+        finished=bool(finished),
+        step=_whole(finished.get("step", last.get("step"))),
+        total_steps=_whole(last.get("total_steps", started[-1].get("total_steps") if started else None)),
+        tokens=_whole(finished.get("tokens", last.get("tokens"))),
+        train_s=_number(finished.get("elapsed_s", last.get("elapsed_s"))),
+        eval_s=sum(eval_times) if eval_times else None,
+        tokens_per_s=statistics.median(rates) if rates else None,
+        losses=_numbers(steps, "loss"),
+        val_bpb=bpb or _numbers([*evals, finished], "val_bpb")[:1],
+        tasks=_tasks(evals, evaluated),
+        samples=_samples(_read_lines(stage_dir / "samples.jsonl") or _of(events, "Sampled")),
+        data=_mapping(config, "data"),
+        train=_mapping(config, "train"),
+        warnings=_warnings(events),
+    )
+
+
+def _without_abandoned(events: Sequence[Record]) -> list[Record]:
+    """The events that led to the present model: those after the step a resume went back to are dropped."""
+    kept: list[Record] = []
+    for event in events:
+        if event.get("event") == "StageStarted":
+            resumed = _number(event.get("resumed_from"))
+            if resumed is None:
+                kept = []
+            kept = [e for e in kept if resumed is not None and (_number(e.get("step")) or 0) <= resumed]
+        kept.append(event)
+    return kept
+
+
+def _tasks(evals: Sequence[Record], evaluated: Sequence[Record]) -> dict[str, TaskScore]:
+    """Scores from the evaluation files; from the events when there is no such file."""
+    found: dict[str, TaskScore] = {}
+    for evaluation in evals:
+        for name, task in _mapping(evaluation, "tasks").items():
+            score = _task(task, "accuracy")
+            if score:
+                found[name] = score
+    if found:
+        return found
+    scores = {str(event.get("name")): _task(event, "value") for event in evaluated}
+    return {name: score for name, score in scores.items() if score and name != "val_bpb"}
+
+
+def _task(task: Any, key: str) -> TaskScore | None:
+    accuracy = _number(task.get(key)) if isinstance(task, Mapping) else None
+    if accuracy is None:
+        return None
+    low, high, chance = (_number(task.get(name)) for name in ("low", "high", "chance"))
+    return TaskScore(accuracy=accuracy, n=_whole(task.get("n")), low=low, high=high, chance=chance)
+
+
+def _samples(records: Iterable[Record]) -> tuple[Sample, ...]:
+    newest = {str(r["prompt"]): str(r["answer"]) for r in records if "prompt" in r and "answer" in r}
+    return tuple(Sample(prompt=prompt, answer=answer) for prompt, answer in newest.items())
+
+
+def _warnings(events: Sequence[Record]) -> tuple[str, ...]:
+    texts = [str(e.get("message", "")) for e in _of(events, "Notice") if e.get("level") == "warning"]
+    return tuple(dict.fromkeys(texts))
+
+
+def _of(events: Sequence[Record], kind: str) -> list[Record]:
+    return [event for event in events if event.get("event") == kind]
+
+
+def _first(mappings: Iterable[Record]) -> Record:
+    """The first that is not empty."""
+    return next((mapping for mapping in mappings if mapping), {})
+
+
+def _mapping(record: Record, key: str) -> Record:
+    value = record.get(key)
+    return value if isinstance(value, Mapping) else {}
+
+
+def _number(value: Any) -> float | None:
+    """A JSON number; None for anything else, NaN and infinities included."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+def _numbers(records: Iterable[Record], key: str) -> tuple[float, ...]:
+    return tuple(number for record in records if (number := _number(record.get(key))) is not None)
+
+
+def _whole(value: Any) -> int | None:
+    number = _number(value)
+    return None if number is None else int(number)
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    with translate_os_errors(path):
+        return read_events(path)
+
+
+def _read_json(path: Path) -> Record:
+    """A JSON object from a file; empty when there is no such file or it holds something else."""
+    with translate_os_errors(path):
+        try:
+            value = json.loads(path.read_bytes())
+        except (FileNotFoundError, ValueError):
+            return {}
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,272 @@
+"""From a `RunReport` to Markdown.
+
+Everything that did not come from this module is data: names are escaped, and what a model said stands in a
+code fence longer than any run of backticks inside it, with control characters made visible as U+FFFD, so that
+neither a Markdown viewer nor a terminal can be talked into anything. The text depends on the report alone: no clock, no
+locale, dates in UTC.
+"""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+import re
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from nanochat.report.collect import RunReport, TaskScore
+
+_BLOCKS = "▁▂▃▄▅▆▇█"
+_SPARK_WIDTH = 40
+_SAMPLE_CHARS = 1000
+_EXPECTED_STAGES = ("base", "mid", "sft")  # rl has a column only when it was run
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#|~!&])")
+# C0 and C1 controls but newline and tab, and the characters that reverse the direction of text.
+_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def to_markdown(report: RunReport) -> str:
+    """The whole report, ending in one newline."""
+    sections = [
+        [f"# {inline(report.tag)}", "", _summary(report)],
+        ["## Model", "", *_model(report)],
+        ["## Data", "", *_data(report)],
+        ["## Losses", "", *_losses(report)],
+        ["## Scores", "", *_scores(report)],
+        ["## Time", "", *_time(report)],
+        ["## Machine", "", *_pairs(report.machine, "The run has not said what it runs on.")],
+        ["## Samples", "", *_samples(report)],
+        *_warnings(report),
+        [
+            "## Talk to it",
+            "",
+            *fence(f'nanochat chat {report.tag}\nnanochat chat {report.tag} -p "Hello!"', "sh"),
+        ],
+    ]
+    return "\n\n".join("\n".join(section) for section in sections) + "\n"
+
+
+def inline(value: Any) -> str:
+    """Data as one line of plain text, whatever Markdown or HTML it holds."""
+    return _SPECIAL.sub(r"\\\1", _UNSAFE.sub("\N{REPLACEMENT CHARACTER}", " ".join(str(value).split())))
+
+
+def fence(text: str, language: str = "text") -> list[str]:
+    """Data as a code block that its own backticks cannot end."""
+    text = _UNSAFE.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n"))
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    marks = "`" * max(3, longest + 1)
+    return [f"{marks}{language}", *text.split("\n"), marks]
+
+
+def sparkline(values: Sequence[float], width: int = _SPARK_WIDTH) -> str:
+    """Means of at most `width` equal parts as blocks between the lowest and the highest of them."""
+    if not values:
+        return ""
+    parts = min(width, len(values))
+    edges = [len(values) * i // parts for i in range(parts + 1)]
+    means = [statistics.fmean(values[a:b]) for a, b in itertools.pairwise(edges)]
+    low, high = min(means), max(means)
+    scale = (len(_BLOCKS) - 1) / (high - low) if high > low else 0.0
+    return "".join(_BLOCKS[round((mean - low) * scale)] for mean in means)
+
+
+def duration(seconds: float) -> str:
+    """`45 s`, `6 min 12 s` or `3 h 05 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def _summary(report: RunReport) -> str:
+    """One paragraph: what it is, how far it came, how good it is."""
+    total = report.parameters.get("total")
+    layers = report.model.get("n_layer")
+    size = f" of {_short(total)} parameters" if total else ""
+    text = f"A {inline(layers)}-layer model{size}." if layers else f"A model{size}."
+    done = [stage.name for stage in report.stages if stage.finished]
+    open_ = [stage.name for stage in report.stages if not stage.finished]
+    seconds = sum(stage.train_s or 0.0 for stage in report.stages)
+    if done:
+        text += f" Finished: {', '.join(done)}."
+    if open_:
+        text += f" Not finished: {', '.join(open_)}."
+    if not report.stages:
+        text += " Nothing has been trained yet."
+    if seconds:
+        text += f" Training took {duration(seconds)}"
+        if report.ended is not None:
+            day = datetime.datetime.fromtimestamp(report.ended, tz=datetime.UTC).date()
+            text += f" and ended on {day.isoformat()}"
+        text += "."
+    scored = [stage for stage in report.stages if stage.score is not None]
+    if scored:
+        best = scored[-1]
+        text += (
+            f" After {best.name} its mean score is {best.score:.2f}, where 0 is guessing and 1 is perfect."
+        )
+    return text
+
+
+def _model(report: RunReport) -> list[str]:
+    lines = _pairs(report.model, "Its configuration has not been written yet.")
+    total = report.parameters.get("total")
+    if not report.parameters:
+        return [*lines, "", "Its parameters have not been counted yet."]
+    rows = [
+        (inline(name), f"{n:,}", f"{n / total:.1%}" if total else "-")
+        for name, n in report.parameters.items()
+    ]
+    return [*lines, "", *_table(("parameters", "count", "share"), rows)]
+
+
+def _data(report: RunReport) -> list[str]:
+    stages = [stage for stage in report.stages if stage.data or stage.tokens]
+    if not stages:
+        return ["Not known yet."]
+    keys = list(
+        dict.fromkeys(key for stage in stages for key, value in stage.data.items() if _is_plain(value))
+    )
+    header = ["stage", *(inline(key) for key in keys), "tokens trained on"]
+    rows = [
+        [stage.name, *(_value(key, stage.data.get(key)) for key in keys), _whole(stage.tokens)]
+        for stage in stages
+    ]
+    return _table(header, rows)
+
+
+def _losses(report: RunReport) -> list[str]:
+    rows = []
+    for stage in report.stages:
+        first, last = (f"{stage.losses[i]:.3f}" if stage.losses else "-" for i in (0, -1))
+        rows.append((stage.name, first, last, _from_to(stage.val_bpb), sparkline(stage.losses) or "-"))
+    if not rows:
+        return ["Nothing has been trained yet."]
+    return _table(("stage", "first train loss", "last", "validation bits per byte", "train loss"), rows)
+
+
+def _scores(report: RunReport) -> list[str]:
+    """One row a task, one column a stage; the last row is the mean centred accuracy."""
+    stages = {stage.name: stage for stage in report.stages}
+    if not any(stage.tasks for stage in report.stages):
+        return ["Not evaluated yet."]
+    columns = [*_EXPECTED_STAGES, *(name for name in stages if name not in _EXPECTED_STAGES)]
+    names = list(dict.fromkeys(task for stage in report.stages for task in stage.tasks))
+    rows = []
+    for name in names:
+        scores = [stages[c].tasks.get(name) if c in stages else None for c in columns]
+        chance = next((s.chance for s in scores if s and s.chance is not None), None)
+        rows.append([inline(name), "-" if chance is None else f"{chance:.0%}", *map(_score, scores)])
+    means = [stages[c].score if c in stages else None for c in columns]
+    rows.append(["**mean score**", "0.00", *("-" if m is None else f"**{m:.2f}**" for m in means)])
+    missing = [c for c in columns if c not in stages or not stages[c].tasks]
+    notes = [f"Not evaluated yet: {', '.join(missing)}.", ""] if missing else []
+    return [
+        "Accuracy with its 95% interval; n is the number of examples. The mean score is centred: 0 is guessing,"
+        " 1 is perfect.",
+        "",
+        *notes,
+        *_table(("task", "chance", *columns), rows),
+    ]
+
+
+def _time(report: RunReport) -> list[str]:
+    rows = []
+    for stage in report.stages:
+        done = _whole(stage.step)
+        if not stage.finished and stage.total_steps is not None:
+            done += f" of {stage.total_steps:,}"
+        rate = "-" if stage.tokens_per_s is None else f"{stage.tokens_per_s:,.0f}"
+        rows.append(
+            (stage.name, done, _whole(stage.tokens), rate, _seconds(stage.train_s), _seconds(stage.eval_s))
+        )
+    if not rows:
+        return ["Nothing has been trained yet."]
+    lines = _table(("stage", "steps", "tokens", "tokens/s", "training", "evaluation"), rows)
+    plan = {key: value for key, value in report.plan.items() if _is_plain(value)}
+    return [*lines, "", "Planned beforehand:", "", *_pairs(plan, "")] if plan else lines
+
+
+def _samples(report: RunReport) -> list[str]:
+    """Each prompt once, with the answers of the stages under it."""
+    prompts = list(dict.fromkeys(sample.prompt for stage in report.stages for sample in stage.samples))
+    if not prompts:
+        return ["No samples yet."]
+    lines: list[str] = []
+    for prompt in prompts:
+        lines += ["Prompt:", "", *fence(_cut(prompt)), ""]
+        for stage in report.stages:
+            for sample in stage.samples:
+                if sample.prompt == prompt:
+                    lines += [f"{stage.name}:", "", *fence(_cut(sample.answer)), ""]
+    return lines[:-1]
+
+
+def _warnings(report: RunReport) -> list[list[str]]:
+    lines = [f"- {stage.name}: {inline(text)}" for stage in report.stages for text in stage.warnings]
+    return [["## Warnings", "", *lines]] if lines else []
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """A Markdown table: the first column to the left, the others to the right. Cells are escaped already."""
+    marks = ["---", *("---:" for _ in header[1:])]
+    return [f"| {' | '.join(cells)} |" for cells in (header, marks, *rows)]
+
+
+def _pairs(values: Mapping[str, Any], otherwise: str) -> list[str]:
+    rows = [(inline(key), _value(key, value)) for key, value in values.items() if _is_plain(value)]
+    return _table(("", "value"), rows) if rows else [otherwise]
+
+
+def _value(key: str, value: Any) -> str:
+    if value is None or value == "":
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int) and key.endswith("_bytes"):
+        return f"{value / 2**30:.1f} GiB"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:g}" if isinstance(value, float) else inline(value)
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, str | int | float)
+
+
+def _score(score: TaskScore | None) -> str:
+    if score is None:
+        return "-"
+    text = f"{score.accuracy:.1%}"
+    if score.low is not None and score.high is not None:
+        text += f" ({100 * score.low:.1f} to {100 * score.high:.1f})"
+    return text if score.n is None else f"{text}, n={score.n}"
+
+
+def _from_to(values: Sequence[float]) -> str:
+    if len(values) < 2:
+        return f"{values[0]:.4f}" if values else "not evaluated yet"
+    return f"{values[0]:.4f} → {values[-1]:.4f}"
+
+
+def _whole(value: int | None) -> str:
+    return "-" if value is None else f"{value:,}"
+
+
+def _seconds(value: float | None) -> str:
+    return "-" if value is None else duration(value)
+
+
+def _short(number: int) -> str:
+    for limit, word in ((10**9, "billion"), (10**6, "million")):
+        if number >= limit:
+            return f"{number / limit:.1f} {word}"
+    return f"{number:,}"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SAMPLE_CHARS else text[:_SAMPLE_CHARS] + " …"

@@ -1,0 +1,131 @@
+"""Mid-training and SFT: one procedure on conversations, told apart by what is trained and by its dials.
+
+Mid teaches the form of a conversation and trains all tokens; sft trains the assistant's alone.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from nanochat.checkpoints.selector import load_for_inference
+from nanochat.config.train import ChatTrainConfig, MidTrainConfig, SftConfig
+from nanochat.model.gpt import GPT
+from nanochat.runtime.context import RunContext
+from nanochat.runtime.events import OnEvent
+from nanochat.stages.run import StageResult, StageRun, compute_model
+from nanochat.tasks.mixture import Mixture
+from nanochat.tasks.pocket import TRAIN_SIZES, pocket_tasks
+from nanochat.tokenizer.render import render
+from nanochat.tokenizer.tokenizer import Tokenizer
+from nanochat.training.batches import ConversationBatches, Rendered, fixed_batches
+from nanochat.training.horizon import REFERENCE_BATCH
+from nanochat.training.loop import Dials
+from nanochat.training.optimizer import LearningRates, build_optimizer
+from nanochat.training.schedule import finetune_momentum, lr_multiplier
+
+PREVIOUS = {"mid": "base", "sft": "mid"}
+VALIDATION_PER_TASK = 40
+MEAN_CONVERSATION_TOKENS = 60  # of the pocket mixture; decides only how long a run of N conversations is
+
+
+def midtrain(config: MidTrainConfig, context: RunContext, on_event: OnEvent) -> StageResult:
+    """Train the mid stage; see `finetune`."""
+    return finetune("mid", config, context, on_event)
+
+
+def sft(config: SftConfig, context: RunContext, on_event: OnEvent) -> StageResult:
+    """Train the sft stage; see `finetune`."""
+    return finetune("sft", config, context, on_event)
+
+
+def pocket_mixture(count: int, seed: int, stream: int) -> Mixture:
+    """`count` training conversations in the proportions of the pocket tasks; another `stream`, other ones."""
+    total = sum(TRAIN_SIZES.values())
+    sizes = {name: max(1, round(count * size / total)) for name, size in TRAIN_SIZES.items()}
+    tasks = pocket_tasks("train", sizes=sizes, seed=stream)
+    return Mixture([(task, None) for task in tasks.values()], seed=seed)
+
+
+def validation_conversations(tokenizer: Tokenizer, *, train_all: bool) -> list[Rendered]:
+    """Held-out conversations of every pocket task, rendered."""
+    return [
+        _trainable(render(tokenizer, conversation), train_all=train_all)
+        for task in pocket_tasks("test", VALIDATION_PER_TASK).values()
+        for conversation in task
+    ]
+
+
+def _trainable(rendered: Rendered, *, train_all: bool) -> Rendered:
+    ids, mask = rendered
+    return (ids, [1] * len(ids)) if train_all else (ids, mask)
+
+
+def finetune(
+    stage: Literal["mid", "sft"], config: ChatTrainConfig, context: RunContext, on_event: OnEvent
+) -> StageResult:
+    """Train on conversations, starting from the previous stage, or go on where this one stood.
+
+    Raises:
+        MissingError: the model to start from does not exist.
+        UsageError, Interrupted, DivergedError: as in pretraining.
+    """
+    run = StageRun(context, stage, config, on_event)
+    train_all = stage == "mid"
+    with run.owned():
+        if result := run.finished():
+            return result
+        resumed = run.resume()
+        start = resumed or load_for_inference(
+            context.paths, config.source or f"{config.tag}:{PREVIOUS[stage]}", run.notice
+        )
+        tokenizer, model_config = start.tokenizer, start.model_config
+        model = GPT(model_config)
+        model.load_state_dict(start.model_state)
+        compute_model(model, context)
+
+        sequence_len = model_config.sequence_len
+        batch_tokens = config.total_batch_size or config.device_batch_size * sequence_len
+        config.micro_steps(sequence_len, batch_tokens)
+        mixture = pocket_mixture(config.conversations, config.seed, stream=len(stage))
+        steps = config.num_steps or max(1, len(mixture) * MEAN_CONVERSATION_TOKENS // batch_tokens)
+        source = ConversationBatches(
+            lambda i: _trainable(render(tokenizer, mixture[i]), train_all=train_all),
+            len(mixture),
+            sequence_len,
+            pad=tokenizer.bos,
+            state=resumed.state["loader"] if resumed else None,
+        )
+        optimizer = build_optimizer(
+            model,
+            LearningRates().scaled(config.lr_scale),
+            batch_scale=(batch_tokens / REFERENCE_BATCH) ** 0.5,
+            plain=True,
+        )
+        if resumed and resumed.optimizer_state:
+            optimizer.load_state_dict(resumed.optimizer_state)
+
+        def dials(step: int) -> Dials:
+            return Dials(
+                lr_multiplier=lr_multiplier(
+                    step, steps, warmup=0, warmdown=config.warmdown, final=config.final_lr
+                ),
+                momentum=finetune_momentum(step),
+            )
+
+        return run.train(
+            model=model,
+            tokenizer=tokenizer,
+            optimizer=optimizer,
+            source=source,
+            resumed=resumed,
+            total_steps=steps,
+            total_batch_size=batch_tokens,
+            dials=dials,
+            validation=fixed_batches(
+                validation_conversations(tokenizer, train_all=train_all),
+                sequence_len,
+                config.device_batch_size,
+                tokenizer.bos,
+            ),
+            data={"name": "pocket", "conversations": len(mixture), "mixture": mixture.counts},
+        )

@@ -1,0 +1,115 @@
+"""The base stage: a model learns to continue text."""
+
+from __future__ import annotations
+
+from nanochat.config.train import BaseTrainConfig
+from nanochat.data.loader import RowLoader, validation_rows
+from nanochat.data.shards import DataSet, count_documents
+from nanochat.errors import UsageError
+from nanochat.model.gpt import GPT
+from nanochat.model.init import init_weights
+from nanochat.runtime.context import RunContext
+from nanochat.runtime.events import OnEvent
+from nanochat.stages.run import StageResult, StageRun, compute_model
+from nanochat.tokenizer.tokenizer import Tokenizer
+from nanochat.training.batches import TextBatches, text_batches
+from nanochat.training.horizon import Horizon, plan_horizon
+from nanochat.training.loop import Dials
+from nanochat.training.optimizer import LearningRates, build_optimizer
+from nanochat.training.schedule import lr_multiplier, muon_momentum, weight_decay_at
+
+
+def base_rates(config: BaseTrainConfig) -> LearningRates:
+    """Learning rates from the dials; value embeddings follow the token embedding at half its rate."""
+    return LearningRates(
+        lm_head=config.unembedding_lr,
+        wte=config.embedding_lr,
+        value_embeds=config.embedding_lr / 2,
+        matrices=config.matrix_lr,
+    )
+
+
+def base_horizon(config: BaseTrainConfig, vocab_size: int) -> Horizon:
+    """Length and batch of the run.
+
+    Raises:
+        UsageError: the batch is not a multiple of what one micro-step holds.
+    """
+    horizon = plan_horizon(
+        config.model(vocab_size),
+        ratio=config.ratio,
+        steps=config.num_steps or None,
+        batch_tokens=config.total_batch_size or None,
+        weight_decay=config.weight_decay,
+    )
+    config.micro_steps(config.sequence_len, horizon.batch_tokens)
+    return horizon
+
+
+def pretrain(config: BaseTrainConfig, context: RunContext, on_event: OnEvent) -> StageResult:
+    """Train a base model, or go on with it.
+
+    Raises:
+        MissingError: no data set or tokenizer.
+        UsageError: sizes that do not fit together, or other settings than the run in the folder.
+        Interrupted: stopped by a signal with everything saved.
+        DivergedError: the loss is not a number.
+    """
+    run = StageRun(context, "base", config, on_event)
+    tokenizer = Tokenizer.load(context.paths.tokenizer(config.tokenizer))
+    dataset = DataSet.open(context.paths.data(config.data))
+    model_config = config.model(tokenizer.vocab_size)
+    horizon = base_horizon(config, tokenizer.vocab_size)
+    with run.owned():
+        if result := run.finished():
+            return result
+        resumed = run.resume()
+        if resumed and resumed.tokenizer.fingerprint != tokenizer.fingerprint:
+            raise UsageError(
+                f"{config.tag}:base was begun with another tokenizer than {config.tokenizer!r} is now",
+                f"choose another --tag, or delete {run.folder}",
+            )
+        model = GPT(model_config)
+        if resumed:
+            model.load_state_dict(resumed.model_state)
+        else:
+            init_weights(model, config.seed)
+        compute_model(model, context)
+        optimizer = build_optimizer(
+            model, base_rates(config), batch_scale=horizon.batch_scale, weight_decay=horizon.weight_decay
+        )
+        if resumed and resumed.optimizer_state:
+            optimizer.load_state_dict(resumed.optimizer_state)
+        loader = RowLoader(
+            dataset.train,
+            tokenizer,
+            config.sequence_len,
+            state=resumed.state["loader"] if resumed else None,
+        )
+        rows = list(validation_rows(dataset.validation, tokenizer, config.sequence_len, config.eval_tokens))
+
+        def dials(step: int) -> Dials:
+            return Dials(
+                lr_multiplier=lr_multiplier(
+                    step,
+                    horizon.steps,
+                    warmup=config.warmup,
+                    warmdown=config.warmdown,
+                    final=config.final_lr,
+                ),
+                momentum=muon_momentum(step, horizon.steps, warmdown=config.warmdown),
+                weight_decay=weight_decay_at(step, horizon.steps, horizon.weight_decay),
+            )
+
+        return run.train(
+            model=model,
+            tokenizer=tokenizer,
+            optimizer=optimizer,
+            source=TextBatches(loader),
+            resumed=resumed,
+            total_steps=horizon.steps,
+            total_batch_size=horizon.batch_tokens,
+            dials=dials,
+            validation=text_batches(rows, config.device_batch_size),
+            data={"name": dataset.name, "shards": len(dataset.train), "documents": count_documents(dataset)},
+        )

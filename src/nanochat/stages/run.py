@@ -1,0 +1,249 @@
+"""What the training stages do alike: own a folder, refuse to mix runs, resume, save, validate, finish."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+
+from nanochat.checkpoints.layout import is_finished, mark_finished, read_finished, read_json
+from nanochat.checkpoints.store import Checkpoint, latest_valid, load_checkpoint, save_checkpoint
+from nanochat.config.train import TrainConfig
+from nanochat.engine.engine import Engine
+from nanochat.errors import UsageError
+from nanochat.evaluation.bpb import bits_per_byte
+from nanochat.model.gpt import GPT
+from nanochat.model.sizes import count_parameters
+from nanochat.runtime.context import RunContext
+from nanochat.runtime.devices import describe_machine
+from nanochat.runtime.events import (
+    CheckpointSaved,
+    Evaluated,
+    EventLog,
+    Notice,
+    OnEvent,
+    StageFinished,
+    StageStarted,
+    fan_out,
+)
+from nanochat.runtime.files import atomic_write_json, translate_os_errors
+from nanochat.stages.samples import take_samples
+from nanochat.tokenizer.tokenizer import Tokenizer
+from nanochat.training.batches import Batch, BatchSource
+from nanochat.training.loop import Dials, Loop, TrainState, compiled_loss
+from nanochat.training.optimizer import Optimizer
+
+# what may differ between two runs of the same model: where and how often, not what
+FREE_SETTINGS = frozenset(
+    {"device", "dtype", "compile", "threads", "device_batch_size", "eval_every", "eval_tokens", "save_every", "keep"}
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class StageResult:
+    """What a training stage leaves: its folder and its `finished.json`."""
+
+    folder: Path
+    summary: Mapping[str, Any]
+    skipped: bool = False
+
+
+class StageRun:
+    """One stage of one model.
+
+    Args:
+        context: machine and folders.
+        stage: base, mid or sft.
+        config: the stage's dials.
+        on_event: told everything, besides the stage's own log.
+    """
+
+    def __init__(self, context: RunContext, stage: str, config: TrainConfig, on_event: OnEvent) -> None:
+        self.context = context
+        self.stage = stage
+        self.config = config
+        self.folder = context.paths.model_dir(config.tag, stage)
+        self._log = EventLog(self.folder / "events.jsonl")
+        self._outside = on_event
+        self.on_event = fan_out(self._log, on_event)
+
+    def notice(self, message: str, level: str = "warning") -> None:
+        """Tell one line."""
+        self.on_event(Notice(stage=self.stage, level=level, message=message))
+
+    @contextmanager
+    def owned(self) -> Iterator[None]:
+        """Keep other processes out of the stage's folder meanwhile.
+
+        Raises:
+            UsageError: another process is training this stage now.
+        """
+        with translate_os_errors(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.folder / ".lock")
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                raise UsageError(
+                    f"another process is training {self.config.tag}:{self.stage}",
+                    "wait for it, stop it, or choose another --tag",
+                ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+            self._log.close()
+
+    def finished(self) -> StageResult | None:
+        """The result when this very run was completed before.
+
+        Raises:
+            UsageError: a run with other settings lives in the folder.
+        """
+        self._refuse_other_settings()
+        if not is_finished(self.folder) or latest_valid(self.folder, self.notice) is None:
+            return None
+        summary = read_finished(self.folder) or {}
+        self._outside(
+            StageFinished(
+                stage=self.stage, step=int(summary.get("step", 0)), elapsed_s=0.0, skipped=True, summary=summary
+            )
+        )
+        return StageResult(folder=self.folder, summary=summary, skipped=True)
+
+    def resume(self) -> Checkpoint | None:
+        """The newest whole checkpoint of this stage, with its optimizer; None to begin."""
+        newest = latest_valid(self.folder, self.notice)
+        return load_checkpoint(newest, with_optimizer=True) if newest else None
+
+    def _settings(self) -> dict[str, Any]:
+        return dataclasses.asdict(self.config)
+
+    def _refuse_other_settings(self) -> None:
+        before = (read_json(self.folder / "config.json") or {}).get("train")
+        if not isinstance(before, dict):
+            return
+        for name, value in self._settings().items():
+            if name not in FREE_SETTINGS and name in before and before[name] != value:
+                raise UsageError(
+                    f"{self.config.tag}:{self.stage} was begun with {name} {before[name]!r}, not {value!r}",
+                    f"choose another --tag, or give it the same settings (or delete {self.folder})",
+                )
+
+    def train(
+        self,
+        *,
+        model: GPT,
+        tokenizer: Tokenizer,
+        optimizer: Optimizer,
+        source: BatchSource,
+        resumed: Checkpoint | None,
+        total_steps: int,
+        total_batch_size: int,
+        dials: Callable[[int], Dials],
+        validation: list[Batch],
+        data: Mapping[str, Any],
+    ) -> StageResult:
+        """Run the loop from where it stands to the end, and mark the stage finished."""
+        config, model_config = self.config, model.config
+        state = TrainState(**resumed.state["train"]) if resumed else TrainState()
+        counts = count_parameters(model_config)
+        parameters = {"total": counts.total} | dataclasses.asdict(counts)
+        machine = {
+            **describe_machine(),
+            "device": self.context.device,
+            "dtype": self.context.dtype,
+            "compile": self.context.compile,
+            "threads": self.context.threads,
+        }
+        atomic_write_json(
+            self.folder / "config.json",
+            {
+                "stage": self.stage,
+                "tag": config.tag,
+                "model": model_config.to_dict(),
+                "train": self._settings(),
+                "data": dict(data),
+                "parameters": parameters,
+                "machine": machine,
+            },
+        )
+        self.on_event(
+            StageStarted(
+                stage=self.stage,
+                tag=config.tag,
+                total_steps=total_steps,
+                tokens=total_steps * total_batch_size,
+                resumed_from=state.step if resumed else None,
+                machine=machine,
+            )
+        )
+        token_bytes = tokenizer.token_bytes()
+
+        def evaluate(state: TrainState) -> None:
+            batches = ((batch.ids, batch.targets) for batch in validation)
+            state.val_bpb = bits_per_byte(model, batches, token_bytes)
+            self.on_event(Evaluated(stage=self.stage, step=state.step, name="val_bpb", value=state.val_bpb))
+
+        def save(state: TrainState) -> None:
+            path = save_checkpoint(
+                self.folder,
+                state.step,
+                model_state=model.state_dict(),
+                model_config=model_config,
+                tokenizer=tokenizer,
+                optimizer_state=optimizer.state_dict(),
+                state={"train": _json_safe(dataclasses.asdict(state)), "loader": source.state()},
+                keep=config.keep,
+            )
+            self.on_event(CheckpointSaved(stage=self.stage, step=state.step, path=str(path)))
+
+        loop = Loop(
+            stage=self.stage,
+            loss=compiled_loss(model, use_compile=self.context.compile),
+            optimizer=optimizer,
+            source=source,
+            rows=total_batch_size // model_config.sequence_len,
+            micro_rows=config.device_batch_size,
+            total_steps=total_steps,
+            dials=dials,
+            device=self.context.device,
+            evaluate=evaluate,
+            save=save,
+            eval_every=config.eval_every,
+            save_every=config.save_every,
+            on_event=self.on_event,
+        )
+        state = loop.run(state)
+        take_samples(Engine(model, tokenizer), self.stage, state.step, self.folder, self.on_event)
+        summary = _json_safe(
+            {
+                "step": state.step,
+                "tokens": state.tokens,
+                "elapsed_s": round(state.elapsed_s, 2),
+                "first_loss": state.first_loss,
+                "train_loss": state.loss,
+                "val_bpb": state.val_bpb,
+            }
+        )
+        mark_finished(self.folder, summary)
+        self.on_event(
+            StageFinished(stage=self.stage, step=state.step, elapsed_s=state.elapsed_s, summary=summary)
+        )
+        return StageResult(folder=self.folder, summary=summary)
+
+
+def compute_model(model: GPT, context: RunContext) -> GPT:
+    """Put a model where the context computes, in its dtype."""
+    return model.to(context.device).compute_in(getattr(torch, context.dtype)).train()
+
+
+def _json_safe(values: dict[str, Any]) -> dict[str, Any]:
+    """NaN is no JSON: such values are left out."""
+    return {k: v for k, v in values.items() if not (isinstance(v, float) and math.isnan(v))}

@@ -1,0 +1,197 @@
+"""Where a step's rows come from: plain text without end, or conversations of known number.
+
+A source yields whole steps, `step(rows)`; its state is plain JSON, and a source made with it goes on with exactly the
+next row. Rows are (B, T) inputs and targets, a target of -1 being one that does not count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nanochat.data.loader import RowLoader
+from nanochat.data.packing import BestFitBuffer
+from nanochat.errors import UsageError
+
+CONVERSATION_BUFFER = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """`ids` and `targets`, both (B, T) int64."""
+
+    ids: Tensor
+    targets: Tensor
+
+    @property
+    def supervised(self) -> int:
+        """How many targets count."""
+        return int((self.targets >= 0).sum())
+
+
+class BatchSource(Protocol):
+    """What the training loop draws from."""
+
+    def step(self, rows: int) -> Batch:
+        """The next `rows` rows."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """Where it stands, as JSON values."""
+        ...
+
+
+class TextBatches:
+    """Packed documents: every target counts."""
+
+    def __init__(self, loader: RowLoader) -> None:
+        self.loader = loader
+
+    def step(self, rows: int) -> Batch:
+        """The next `rows` rows."""
+        ids = torch.from_numpy(self.loader.rows(rows))
+        return Batch(ids[:, :-1].contiguous(), ids[:, 1:].contiguous())
+
+    def state(self) -> dict[str, Any]:
+        """The loader's."""
+        return self.loader.state()
+
+
+Rendered = tuple[list[int], list[int]]  # ids and loss mask of a conversation
+
+
+@dataclass(slots=True)
+class ConversationCounts:
+    """What became of the conversations read so far."""
+
+    packed: int = 0
+    cropped: int = 0
+    dropped: int = 0
+
+
+class ConversationBatches:
+    """Conversations packed best-fit into rows that are padded at the end with bos and ignored targets.
+
+    A conversation longer than a row is cropped to its first T+1 tokens, and dropped when no supervised token remains
+    there: so every row has a target and an epoch always ends. Reading starts again at the end; `epoch_rows` of the
+    whole is not known beforehand, so the length of a run is counted in steps.
+
+    Args:
+        read: conversation `i`, 0 <= i < count, rendered.
+        count: how many there are.
+        sequence_len: T.
+        pad: the id rows are filled up with.
+        state: where to go on, from `state()`.
+        buffer: how many conversations to choose from.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[int], Rendered],
+        count: int,
+        sequence_len: int,
+        *,
+        pad: int,
+        state: dict[str, Any] | None = None,
+        buffer: int = CONVERSATION_BUFFER,
+    ) -> None:
+        self._read = read
+        self._count = count
+        self._row_len = sequence_len + 1
+        self._pad = pad
+        self._limit = min(buffer, count)
+        self._buffer: BestFitBuffer[tuple[int, Rendered]] = BestFitBuffer()
+        self._next = 0
+        self.counts = ConversationCounts()
+        if state:
+            self._next = int(state["next"])
+            self.counts = ConversationCounts(*state["counts"])
+            for index in state["buffer"]:
+                rendered = self._fitted(index)
+                if rendered is not None:
+                    self._buffer.add(len(rendered[0]), (index, rendered))
+
+    def step(self, rows: int) -> Batch:
+        """The next `rows` rows."""
+        packed = [self._row() for _ in range(rows)]
+        ids = torch.tensor([row for row, _ in packed])
+        mask = torch.tensor([supervised for _, supervised in packed], dtype=torch.bool)
+        targets = ids[:, 1:].masked_fill(~mask[:, 1:], -1)
+        return Batch(ids[:, :-1].contiguous(), targets)
+
+    def state(self) -> dict[str, Any]:
+        """Numbers of the next and of the buffered conversations."""
+        return {
+            "next": self._next,
+            "buffer": [index for index, _ in self._buffer.items()],
+            "counts": [self.counts.packed, self.counts.cropped, self.counts.dropped],
+        }
+
+    @property
+    def epoch(self) -> float:
+        """How often the conversations have been read, as a fraction."""
+        return self._next / self._count
+
+    def _fitted(self, index: int) -> Rendered | None:
+        """A conversation cut to a row, or None when nothing in it would be trained."""
+        ids, mask = self._read(index)
+        ids, mask = ids[: self._row_len], mask[: self._row_len]
+        return (ids, mask) if any(mask[1:]) else None
+
+    def _refill(self) -> None:
+        useless = 0
+        while len(self._buffer) < self._limit:
+            index = self._next % self._count
+            self._next += 1
+            rendered = self._fitted(index)
+            if rendered is None:
+                self.counts.dropped += 1
+                useless += 1
+                if useless > self._count:
+                    raise UsageError(
+                        f"no conversation has anything to train on within {self._row_len - 1} tokens",
+                        "raise --sequence-len of the base model, or check the conversations",
+                    )
+                continue
+            self.counts.packed += 1
+            self.counts.cropped += len(rendered[0]) == self._row_len
+            self._buffer.add(len(rendered[0]), (index, rendered))
+
+    def _row(self) -> Rendered:
+        ids: list[int] = []
+        mask: list[int] = []
+        while True:
+            self._refill()
+            item = self._buffer.take_largest(self._row_len - len(ids))
+            if item is None:
+                break
+            ids += item[1][0]
+            # the first token of a conversation follows another one: nothing predicts it
+            mask += [0, *item[1][1][1:]]
+            if len(ids) == self._row_len:
+                break
+        padding = self._row_len - len(ids)
+        return ids + [self._pad] * padding, mask + [0] * padding
+
+
+def fixed_batches(rendered: Sequence[Rendered], sequence_len: int, rows: int, pad: int) -> list[Batch]:
+    """Every conversation once, for validation, in batches of `rows`; the order is by length."""
+    source = ConversationBatches(lambda i: rendered[i], len(rendered), sequence_len, pad=pad)
+    batches = []
+    while source.epoch < 1:
+        batches.append(source.step(rows))
+    return batches
+
+
+def text_batches(rows: Sequence[np.ndarray], batch_rows: int) -> list[Batch]:
+    """Rows of T+1 ids, (1, T+1) each, as batches in which every target counts."""
+    batches = []
+    for at in range(0, len(rows), batch_rows):
+        ids = torch.from_numpy(np.concatenate(rows[at : at + batch_rows]))
+        batches.append(Batch(ids[:, :-1].contiguous(), ids[:, 1:].contiguous()))
+    return batches

@@ -1,0 +1,200 @@
+"""The training loop every stage runs: batch, loss, step, now and then a validation and a checkpoint.
+
+It knows no files and no console: it calls `evaluate` and `save`, and tells `on_event` what happened. Stopped by a
+signal it saves at the next step boundary and raises `Interrupted`.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nanochat.errors import DivergedError, Interrupted
+from nanochat.runtime.events import Notice, OnEvent, StepDone
+from nanochat.runtime.stop import StopRequest
+from nanochat.training.batches import Batch, BatchSource
+from nanochat.training.optimizer import Optimizer
+
+BAD_STEPS_ALLOWED = 3
+RATE_WINDOW_S = 10.0  # tok/s is an average over about this long
+
+
+@dataclass(slots=True)
+class TrainState:
+    """What a resume needs besides weights, momenta and the place in the data.
+
+    `step` counts finished steps, `tokens` those of this stage, `elapsed_s` time over all its runs, `loss` is smoothed.
+    """
+
+    step: int = 0
+    tokens: int = 0
+    elapsed_s: float = 0.0
+    loss: float = math.nan
+    first_loss: float = math.nan
+    val_bpb: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Dials:
+    """What the schedules say for one step."""
+
+    lr_multiplier: float
+    momentum: float
+    weight_decay: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loop:
+    """The fixed parts of a run.
+
+    Attributes:
+        stage: name for events.
+        loss: (ids, targets) -> summed loss in nats; usually the compiled model.
+        optimizer: takes the steps.
+        source: gives the rows.
+        rows: rows of a step, in all.
+        micro_rows: rows at a time.
+        total_steps: when to end.
+        dials: schedules by step.
+        device: where batches go.
+        evaluate: validates; called every `eval_every` steps (0 never) and after the last one.
+        save: writes a checkpoint; every `save_every` steps (0 never), when stopped, and after the last one.
+    """
+
+    stage: str
+    loss: Callable[[Tensor, Tensor], Tensor]
+    optimizer: Optimizer
+    source: BatchSource
+    rows: int
+    micro_rows: int
+    total_steps: int
+    dials: Callable[[int], Dials]
+    device: str
+    evaluate: Callable[[TrainState], None]
+    save: Callable[[TrainState], None]
+    eval_every: int
+    save_every: int
+    on_event: OnEvent
+
+    def run(self, state: TrainState) -> TrainState:
+        """Train from `state` to the end.
+
+        Raises:
+            Interrupted: a signal came; everything is saved.
+            DivergedError: three losses in a row were not finite; the weights are from before them.
+        """
+        bad_steps = 0
+        rate = _Rate()
+        saved_at = state.step
+        with StopRequest() as stop:
+            while state.step < self.total_steps:
+                started = time.perf_counter()
+                batch = self.source.step(self.rows)
+                loss = self._step(batch, state.step)
+                if math.isfinite(loss):
+                    bad_steps = 0
+                else:
+                    bad_steps += 1
+                    self._on_bad_loss(state, loss, bad_steps)
+                if state.step == 0 or gc.isenabled():
+                    # a scan of torch's many objects costs up to 500 ms and finds nothing after the first step
+                    gc.collect()
+                    gc.freeze()
+                    gc.disable()
+                seconds = time.perf_counter() - started
+                self._count(state, batch, loss, seconds, rate)
+                last = state.step == self.total_steps
+                if last or (self.eval_every and state.step % self.eval_every == 0):
+                    self.evaluate(state)
+                if last or stop.requested or (self.save_every and state.step % self.save_every == 0):
+                    self.save(state)
+                    saved_at = state.step
+                if stop.requested and not last:
+                    raise Interrupted(
+                        f"stopped after step {saved_at} of {self.total_steps} of the {self.stage} stage",
+                        "everything is saved: the same command goes on from there",
+                    )
+        gc.enable()
+        return state
+
+    def _step(self, batch: Batch, step: int) -> float:
+        """One update; the loss is a mean over all targets of the step, however it is cut into micro-batches."""
+        count = max(1, batch.supervised)
+        total = 0.0
+        for at in range(0, self.rows, self.micro_rows):
+            ids = batch.ids[at : at + self.micro_rows].to(self.device, non_blocking=True)
+            targets = batch.targets[at : at + self.micro_rows].to(self.device, non_blocking=True)
+            loss = self.loss(ids, targets) / count
+            loss.backward()
+            total += float(loss.detach())
+        if math.isfinite(total) and batch.supervised:
+            dials = self.dials(step)
+            self.optimizer.step(
+                lr_multiplier=dials.lr_multiplier, momentum=dials.momentum, weight_decay=dials.weight_decay
+            )
+        self.optimizer.zero_grad()
+        return total
+
+    def _on_bad_loss(self, state: TrainState, loss: float, bad_steps: int) -> None:
+        message = f"loss is {loss} at step {state.step + 1}; this update is left out"
+        self.on_event(Notice(stage=self.stage, level="warning", message=message))
+        if bad_steps == BAD_STEPS_ALLOWED:
+            raise DivergedError(
+                f"the loss was not finite for {bad_steps} steps, the last being step {state.step + 1}",
+                "the last good checkpoint is kept; lower the learning rates (--matrix-lr, --embedding-lr)",
+            )
+
+    def _count(self, state: TrainState, batch: Batch, loss: float, seconds: float, rate: _Rate) -> None:
+        state.step += 1
+        state.tokens += batch.ids.numel()
+        state.elapsed_s += seconds
+        if math.isfinite(loss):
+            if math.isnan(state.loss):
+                state.loss = state.first_loss = loss
+            smoothing = min(0.9, 1 - 1 / (state.step + 1))
+            state.loss = smoothing * state.loss + (1 - smoothing) * loss
+        self.on_event(
+            StepDone(
+                stage=self.stage,
+                step=state.step,
+                total_steps=self.total_steps,
+                loss=loss,
+                lr_multiplier=self.dials(state.step - 1).lr_multiplier,
+                tokens_per_s=rate.add(batch.ids.numel(), seconds),
+                tokens=state.tokens,
+                elapsed_s=state.elapsed_s,
+            )
+        )
+
+
+class _Rate:
+    """Tokens per second over the last few steps; the first step, with its compilation, is left out."""
+
+    def __init__(self) -> None:
+        self._steps: list[tuple[int, float]] = []
+        self._first = True
+
+    def add(self, tokens: int, seconds: float) -> float:
+        if self._first:
+            self._first = False
+            return tokens / seconds
+        self._steps.append((tokens, seconds))
+        while sum(s for _, s in self._steps[1:]) > RATE_WINDOW_S:
+            self._steps.pop(0)
+        return sum(t for t, _ in self._steps) / sum(s for _, s in self._steps)
+
+
+def compiled_loss(model: torch.nn.Module, *, use_compile: bool) -> Callable[[Tensor, Tensor], Tensor]:
+    """The summed loss of `model`, compiled as one graph for the one shape that training uses."""
+
+    def loss(ids: Tensor, targets: Tensor) -> Tensor:
+        result: Tensor = model(ids, targets, reduction="sum")
+        return result
+
+    return torch.compile(loss, dynamic=False) if use_compile else loss
