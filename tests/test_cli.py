@@ -51,9 +51,7 @@ def raising(error: BaseException) -> Callable[[], None]:
 
 
 @pytest.mark.parametrize("name", ["", *cli.COMMANDS])
-def test_help_pages(
-    name: str, monkeypatch: pytest.MonkeyPatch, capsys: Any, request: pytest.FixtureRequest
-) -> None:
+def test_help_pages(name: str, monkeypatch: pytest.MonkeyPatch, capsys: Any, request: pytest.FixtureRequest) -> None:
     monkeypatch.setenv("COLUMNS", "100")
     assert cli.main([*name.split(), "--help"]) == 0
     text = capsys.readouterr().out
@@ -185,9 +183,7 @@ def test_a_bug_keeps_its_traceback(command: Any) -> None:
         (errno.EROFS, "/data/x", "/data/x: Read-only file system", "--base-dir"),
     ],
 )
-def test_file_system_errors(
-    number: int, path: str | None, said: str, hint: str, command: Any, capsys: Any
-) -> None:
+def test_file_system_errors(number: int, path: str | None, said: str, hint: str, command: Any, capsys: Any) -> None:
     command(raising(OSError(number, os.strerror(number), path)))
     assert cli.main(["probe"]) == 1
     error, way_out = capsys.readouterr().err.splitlines()
@@ -211,9 +207,7 @@ class OutOfMemoryError(RuntimeError):
         ),
     ],
 )
-def test_out_of_memory_names_the_flag_to_lower(
-    error: Exception, said: str, command: Any, capsys: Any
-) -> None:
+def test_out_of_memory_names_the_flag_to_lower(error: Exception, said: str, command: Any, capsys: Any) -> None:
     def function(device_batch_size: int | None) -> None:
         raise error
 

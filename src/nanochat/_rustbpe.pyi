@@ -22,9 +22,7 @@ class BpeTrainer:
             ValueError: the pattern gave up on a document.
         """
 
-    def merge(
-        self, num_merges: int, progress: Callable[[int], object] | None = None
-    ) -> list[tuple[int, int]]:
+    def merge(self, num_merges: int, progress: Callable[[int], object] | None = None) -> list[tuple[int, int]]:
         """Learns up to `num_merges` merges from what was counted; fewer when no pair is left.
 
         Args:

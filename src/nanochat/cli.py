@@ -27,6 +27,34 @@ COMPLETE_VARIABLE = "_NANOCHAT_COMPLETE"
 
 # name: (place, first line of its help), A group has no place; its commands are "group name".
 COMMANDS: dict[str, tuple[str, str]] = {
+    "speedrun": (
+        "nanochat.commands.speedrun:speedrun",
+        "Train a chat model end to end and ask it a few questions.",
+    ),
+    "data": ("", "Text to train on."),
+    "data pocket": (
+        "nanochat.commands.data:pocket",
+        "Write the pocket corpus: true English about a small world.",
+    ),
+    "tokenizer": ("", "Vocabularies."),
+    "tokenizer train": ("nanochat.commands.tokenizer:train", "Learn a vocabulary from a data set."),
+    "train": ("", "Train one stage of a model."),
+    "train base": ("nanochat.commands.train:base", "Pretrain a model on text."),
+    "train mid": ("nanochat.commands.train:mid", "Teach a base model the form of a conversation."),
+    "train sft": ("nanochat.commands.train:sft", "Fine-tune a model on the answers of conversations."),
+    "eval": ("", "Numbers about a model."),
+    "eval chat": ("nanochat.commands.eval:chat", "Score a model on tasks, with intervals."),
+    "chat": ("nanochat.commands.chat:chat", "Chat with a model."),
+    "report": ("nanochat.commands.report:report", "Write the report of a model in Markdown."),
+    "models": ("", "What has been trained."),
+    "models list": (
+        "nanochat.commands.models:list_",
+        "List what has been trained, a line for each stage of each model.",
+    ),
+    "models show": (
+        "nanochat.commands.models:show",
+        "Show one checkpoint: its shape, losses, evaluations and files, each compared with the manifest.",
+    ),
     "config": ("", "Settings and where they come from."),
     "config show": ("nanochat.commands.config:show", "Show every setting, its value and its origin."),
     "completion": ("nanochat.commands.completion:completion", "Print a shell completion script."),
@@ -156,9 +184,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         if not _stdout_is_closed():
             raise
-        return (
-            128 + 13
-        )  # as if SIGPIPE had ended us: `nanochat models list | head -1` is no error to talk about
+        return 128 + 13  # as if SIGPIPE had ended us: `nanochat models list | head -1` is no error to talk about
     except OSError as error:
         return _fail_os(error)
     except (MemoryError, RuntimeError) as error:

@@ -72,9 +72,7 @@ def test_odd_evaluations_are_passed_over() -> None:
     assert mean_score({"a": {"tasks": 3}, "b": {"tasks": {"x": {"accuracy": "much"}}}, "c": {}}) is None
 
 
-@pytest.mark.parametrize(
-    "data", [b"", b"\xff" * 8, (2).to_bytes(8, "little") + b"[]", b"\x05" + b"\0" * 7 + b"{"]
-)
+@pytest.mark.parametrize("data", [b"", b"\xff" * 8, (2).to_bytes(8, "little") + b"[]", b"\x05" + b"\0" * 7 + b"{"])
 def test_header_of_something_else(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "x").write_bytes(data)
     with pytest.raises(DamagedError, match="x"):

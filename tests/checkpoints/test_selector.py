@@ -29,9 +29,7 @@ def test_syntax() -> None:
     assert str(parse_selector("d12:sft@650")) == "d12:sft@650"
 
 
-@pytest.mark.parametrize(
-    "text", [":sft", "d12:", "d12@650", "d12:sft@", "d12:sft@x", "d12:sft:rl", "@1", " "]
-)
+@pytest.mark.parametrize("text", [":sft", "d12:", "d12@650", "d12:sft@", "d12:sft@x", "d12:sft:rl", "@1", " "])
 def test_bad_syntax(text: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_selector(text)

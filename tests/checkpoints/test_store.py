@@ -45,9 +45,7 @@ def test_round_trip(tmp_path: Path, save: Save) -> None:
     assert loaded.state == {"step": 123, "loader": {"shard": 3}}
     assert loaded.model_config == ModelConfig.from_dict(loaded.model_config.to_dict())
     assert loaded.model_config.n_embd == 8
-    assert {name: t.dtype for name, t in loaded.model_state.items()} == {
-        n: t.dtype for n, t in weights.items()
-    }
+    assert {name: t.dtype for name, t in loaded.model_state.items()} == {n: t.dtype for n, t in weights.items()}
     assert all(torch.equal(loaded.model_state[name], tensor) for name, tensor in weights.items())
     assert loaded.optimizer_state is not None
     assert torch.equal(loaded.optimizer_state["muon.momentum"], torch.full((2, 4), 123.0))

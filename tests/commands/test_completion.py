@@ -26,9 +26,7 @@ def press_tab(shell: str, line: str, word: int) -> list[str]:
         "COMP_WORDS": line,
         "COMP_CWORD": str(word) if shell != "fish" else "",
     }
-    done = subprocess.run(
-        [sys.executable, "-m", "nanochat"], env=environ, capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-m", "nanochat"], env=environ, capture_output=True, text=True, check=True)
     return done.stdout.splitlines()
 
 

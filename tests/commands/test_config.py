@@ -48,9 +48,7 @@ class Train:
 @base_dir_option
 @json_option
 @yes_option
-def train(
-    recipe: str | None, config: Resolved[Train], base_dir: str | None, as_json: bool, yes: bool
-) -> None:
+def train(recipe: str | None, config: Resolved[Train], base_dir: str | None, as_json: bool, yes: bool) -> None:
     """Train something."""
     emit_json({"config": config.value, "origins": config.origins, "base_dir": base_dir, "json": as_json})
 
@@ -143,9 +141,7 @@ def test_a_required_value_is_asked_for() -> None:
 # config show
 
 
-def test_show_names_value_and_origin(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_show_names_value_and_origin(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NANOCHAT_BASE_DIR", "/big/disk")
     assert main(["config", "show", "global"]) == 0
     assert capsys.readouterr().out.split() == ["base_dir", "/big/disk", "NANOCHAT_BASE_DIR"]
@@ -168,16 +164,12 @@ def test_show_lists_every_section(capsys: pytest.CaptureFixture[str]) -> None:
 
     assert main(["config", "show"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line for line in lines if line.startswith("[")] == [
-        f"[{name}]" for name in SECTIONS if name != GLOBAL
-    ]
+    assert [line for line in lines if line.startswith("[")] == [f"[{name}]" for name in SECTIONS if name != GLOBAL]
 
 
 def test_show_of_no_section(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["config", "show", "globl"]) == 2
-    assert capsys.readouterr().err == (
-        "error: no section 'globl'; did you mean global?\nhint: nanochat config show\n"
-    )
+    assert capsys.readouterr().err == ("error: no section 'globl'; did you mean global?\nhint: nanochat config show\n")
 
 
 def test_show_refuses_a_misspelt_key(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

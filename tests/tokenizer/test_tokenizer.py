@@ -90,9 +90,7 @@ def test_very_long_runs(character: str) -> None:
         ({bytes([byte]): byte for byte in range(256)}, ("<|bos|>", "<|bos|>"), "differ"),
     ],
 )
-def test_impossible_vocabularies(
-    ranks: dict[bytes, int], special_tokens: tuple[str, ...], message: str
-) -> None:
+def test_impossible_vocabularies(ranks: dict[bytes, int], special_tokens: tuple[str, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Tokenizer(ranks, PATTERN, special_tokens)
 
@@ -145,9 +143,7 @@ def test_damage_is_found_and_named(saved: Path, name: str, damage: str) -> None:
     else:
         middle = len(data) // 2
         flipped = data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
-        path.write_bytes(
-            {"empty": b"", "cut": data[:-20], "flipped": flipped, "noise": b"\xff\0" * 99}[damage]
-        )
+        path.write_bytes({"empty": b"", "cut": data[:-20], "flipped": flipped, "noise": b"\xff\0" * 99}[damage])
     with pytest.raises(DamagedError, match=name):
         Tokenizer.load(saved)
 

@@ -93,9 +93,7 @@ def describe(step_dir: Path) -> ModelDetails:
         losses=_losses(stage_dir),
         evals=evals,
         score=mean_score(evals),
-        files={
-            name: {"size_bytes": entry.size, "state": states[name]} for name, entry in manifest.files.items()
-        },
+        files={name: {"size_bytes": entry.size, "state": states[name]} for name, entry in manifest.files.items()},
     )
 
 

@@ -72,9 +72,7 @@ def candidates(paths: Paths, selector: str | Selector | None = None) -> list[Pat
     """
     wanted = selector if isinstance(selector, Selector) else parse_selector(selector)
     if wanted.tag is None:
-        found = [
-            step for tag in tags(paths) for stage in STAGES for step in step_dirs(paths.models / tag / stage)
-        ]
+        found = [step for tag in tags(paths) for stage in STAGES for step in step_dirs(paths.models / tag / stage)]
         if not found:
             raise no_models(paths)
         return sorted(found, key=_age_key, reverse=True)
@@ -85,9 +83,7 @@ def candidates(paths: Paths, selector: str | Selector | None = None) -> list[Pat
         stage_dirs.sort(key=is_finished, reverse=True)  # stable: furthest first among the finished
         found = [step for stage_dir in stage_dirs for step in step_dirs(stage_dir)]
         if not found:
-            raise MissingError(
-                f"{wanted.tag} has no checkpoint yet", f"nanochat train base --tag {wanted.tag}"
-            )
+            raise MissingError(f"{wanted.tag} has no checkpoint yet", f"nanochat train base --tag {wanted.tag}")
         return found
     found = step_dirs(model_dir / wanted.stage)
     if not found:

@@ -91,9 +91,7 @@ def save_checkpoint(
         UsageError: `keep` below 1.
     """
     if keep < 1:
-        raise UsageError(
-            f"keep ({keep}) must be at least 1", "keep 2, so that a damaged one has a predecessor"
-        )
+        raise UsageError(f"keep ({keep}) must be at least 1", "keep 2, so that a damaged one has a predecessor")
     final = stage_dir / step_name(step)
     temporary = stage_dir / hidden_name(step, "tmp")
     with translate_os_errors(stage_dir):

@@ -46,8 +46,7 @@ def show(section: str | None, as_json: bool) -> None:
 
 def _as_json(values: dict[str, Any], origins: dict[str, Origin]) -> dict[str, Any]:
     return {
-        key: {"value": None if value is REQUIRED else value, "origin": origins[key]}
-        for key, value in values.items()
+        key: {"value": None if value is REQUIRED else value, "origin": origins[key]} for key, value in values.items()
     }
 
 

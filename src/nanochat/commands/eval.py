@@ -26,7 +26,11 @@ def chat(model: str | None, config: Resolved[ChatEvalConfig], base_dir: str | No
 
     value = config.value
     context, _ = open_context(
-        resolve_paths(base_dir, {}), device=value.device, dtype=value.dtype, compile="off", threads=value.threads
+        resolve_paths(base_dir, {}),
+        device=value.device,
+        dtype=value.dtype,
+        compile="off",
+        threads=value.threads,
     )
     with show_progress("eval") as on_event:
         scores = evaluate_chat(model, value, context, on_event)

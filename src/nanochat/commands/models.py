@@ -25,9 +25,7 @@ def complete_selector(ctx: click.Context, param: click.Parameter, incomplete: st
         paths = resolve_paths(ctx.params.get("base_dir"), os.environ)
         names = tags(paths)
         if ":" in incomplete:
-            names = [
-                f"{tag}:{stage}" for tag in names for stage in STAGES if (paths.models / tag / stage).is_dir()
-            ]
+            names = [f"{tag}:{stage}" for tag in names for stage in STAGES if (paths.models / tag / stage).is_dir()]
     except NanochatError:
         return []
     return [CompletionItem(name) for name in names if name.startswith(incomplete)]

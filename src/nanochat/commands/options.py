@@ -65,9 +65,7 @@ class FieldType(click.ParamType):
             return spec.unit.upper().replace(" ", "_")
         return {"count": "COUNT", "path": "PATH"}.get(str(spec.parse), _METAVARS[spec.type])
 
-    def shell_complete(
-        self, ctx: click.Context, param: click.Parameter, incomplete: str
-    ) -> list[CompletionItem]:
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         """Offers the choices, or files where the value is a path."""
         if self.spec.parse == "path":
             return [CompletionItem(incomplete, type="file")]

@@ -13,9 +13,7 @@ from nanochat.commands.options import base_dir_option, emit_json, json_option
 
 @click.command()
 @click.argument("tag", required=False, shell_complete=complete_selector)
-@click.option(
-    "--out", metavar="FILE", type=click.Path(path_type=Path), help="Write to a file, not to stdout."
-)
+@click.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="Write to a file, not to stdout.")
 @base_dir_option
 @json_option
 def report(tag: str | None, out: Path | None, base_dir: str | None, as_json: bool) -> None:

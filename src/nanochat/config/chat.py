@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 from nanochat.config.fields import option
 from nanochat.errors import UsageError
@@ -13,8 +14,8 @@ from nanochat.errors import UsageError
 class SamplingConfig:
     """How the next token is chosen and when to stop.
 
-    The distribution is cut to the `top_k` likeliest tokens first, then to the fewest of these that hold `top_p` of
-    the probability.
+    The distribution is cut to the `top_k` likeliest tokens first, then to the fewest of these that hold
+    `top_p` of the probability.
 
     Raises:
         UsageError: a value outside of its range.
@@ -44,6 +45,11 @@ class ChatConfig(SamplingConfig):
     """Settings of `nanochat chat`."""
 
     system: str | None = option(None, "Text put before the first message of every conversation.")
+    device: Literal["auto", "cpu", "cuda", "mps"] = option("auto", "Where to compute.")
+    dtype: Literal["auto", "float32", "bfloat16"] = option(
+        "auto",
+        "Number format of weights and activations; auto is bfloat16 on a GPU that has it, else float32.",
+    )
 
 
 GREEDY = SamplingConfig(temperature=0.0)

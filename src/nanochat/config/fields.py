@@ -198,9 +198,7 @@ def settings_of(cls: type) -> list[OptionSpec]:
         details["choices"] = details.get("choices") or literal_choices
         flags = _flags(field.name, details.pop("flag")) if field.metadata.get(_METADATA_KEY) else ()
         specs.append(
-            OptionSpec(
-                name=field.name, flags=flags, type=kind, optional=optional, default=field.default, **details
-            )
+            OptionSpec(name=field.name, flags=flags, type=kind, optional=optional, default=field.default, **details)
         )
     return specs
 

@@ -231,14 +231,10 @@ def _check_variables(environ: Mapping[str, str]) -> None:
         in_section = any(name.startswith(variable(section)) for section in _tables())
         if not in_section and any(name.startswith(group) for group in groups):
             prefixes = [variable(section) + "*" for section in _tables()]
-            raise UsageError(
-                f"unknown environment variable {name}{closest(name, prefixes)}", "nanochat config show"
-            )
+            raise UsageError(f"unknown environment variable {name}{closest(name, prefixes)}", "nanochat config show")
 
 
-def _check_section_variables(
-    section: str, environ: Mapping[str, str], specs: Mapping[str, OptionSpec]
-) -> None:
+def _check_section_variables(section: str, environ: Mapping[str, str], specs: Mapping[str, OptionSpec]) -> None:
     known = [variable(section, name) for name in specs]
     for name in environ:
         if name in known:

@@ -39,7 +39,15 @@ class ModelConfig:
     softcap: float = 15.0
 
     def __post_init__(self) -> None:
-        for name in ("sequence_len", "vocab_size", "n_layer", "n_head", "n_kv_head", "n_embd", "vocab_multiple"):
+        for name in (
+            "sequence_len",
+            "vocab_size",
+            "n_layer",
+            "n_head",
+            "n_kv_head",
+            "n_embd",
+            "vocab_multiple",
+        ):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} ({getattr(self, name)}) must be at least 1", f"raise {name}")
         if self.n_embd % self.n_head:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from nanochat.config.data import PocketDataConfig, TokenizerConfig
 from nanochat.config.evaluate import ChatEvalConfig
@@ -40,7 +41,7 @@ def pocket_recipe(config: SpeedrunConfig) -> Recipe:
     The shapes of the three training stages are the same, so one compiled step serves them all.
     """
     tag = config.tag or "pocket"
-    machine = {
+    machine: dict[str, Any] = {
         "tag": tag,
         "device": config.device,
         "dtype": config.dtype,

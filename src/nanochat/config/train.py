@@ -49,12 +49,14 @@ class TrainConfig:
         ):  # fmt: skip
             if getattr(self, name) < 0:
                 raise UsageError(
-                    f"{name} ({getattr(self, name)}) must not be negative", f"try --{name.replace('_', '-')} 0"
+                    f"{name} ({getattr(self, name)}) must not be negative",
+                    f"try --{name.replace('_', '-')} 0",
                 )
         for name in ("warmdown", "final_lr"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(
-                    f"{name} ({getattr(self, name)}) must lie between 0 and 1", f"try --{name.replace('_', '-')} 0.5"
+                    f"{name} ({getattr(self, name)}) must lie between 0 and 1",
+                    f"try --{name.replace('_', '-')} 0.5",
                 )
 
     def micro_steps(self, sequence_len: int, total_batch_size: int) -> int:

@@ -67,7 +67,8 @@ def row_groups(path: Path) -> int:
 def read_group(path: Path, group: int) -> list[str]:
     """The documents of one row group."""
     with _damage(path):
-        return list(_open(path).read_row_group(group, columns=["text"]).column("text").to_pylist())
+        column = _open(path).read_row_group(group, columns=["text"]).column("text")
+        return [text or "" for text in column.to_pylist()]
 
 
 class _damage:

@@ -1,7 +1,7 @@
 """Keys and values of the tokens a model has read, so that each new one costs one step and not the whole text.
 
-Rows may be of different lengths: a row's tokens lie at its start, what is behind them is padding that later tokens
-overwrite and the mask hides. Left out: windows do not free the tokens that fell out of them.
+Rows may be of different lengths: a row's tokens lie at its start, what is behind them is padding that later
+tokens overwrite and the mask hides. Left out: windows do not free the tokens that fell out of them.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class KVCache:
         return self._k.size(2)
 
     def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Store (B, T, K, D) behind each row's tokens; return all stored (B, S, K, D), S = longest row + T."""
+        """Store (B, T, K, D) behind each row's tokens: all stored (B, S, K, D), S = longest row + T."""
         length, start = k.size(1), max(self._counts)
         used = start + length
         if used > self.capacity:
@@ -75,7 +75,7 @@ class KVCache:
         return self._k[layer, :, :used], self._v[layer, :, :used]
 
     def mask(self, length: int, window: int | None) -> Tensor:
-        """(B, 1, T, S) bool: a query sees what its row holds up to itself, and `window` tokens before it at most."""
+        """(B, 1, T, S) bool: a query sees its row up to itself, at most `window` tokens back."""
         key = (length, window)
         if key not in self._step:
             self._step[key] = self._mask(length, window)

@@ -1,8 +1,8 @@
 """The calculator that models call: a parser of its own, never eval.
 
 Two kinds of expression: arithmetic with + - * / and parentheses on decimal numbers, commas dropped; and
-`'text'.count('x')`. Everything else, whatever is too long, too deep or too large, and division by zero has no result.
-Work is bounded by the bounds on the text, so there is no timeout and it runs in any thread.
+`'text'.count('x')`. Everything else has no result, nor has what is too long, too deep or too large, or divides
+by zero. Work is bounded by the bounds on the text, so there is no timeout and it runs in any thread.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ def calculate(expression: str) -> str | None:
         return None
     count = _COUNT.fullmatch(expression)
     if count:
-        text, part = (single if single is not None else double for single, double in (count.group(1, 2), count.group(3, 4)))
+        text, part = (
+            single if single is not None else double for single, double in (count.group(1, 2), count.group(3, 4))
+        )
         return str(text.count(part))
     tokens = _tokens(expression.replace(",", ""))
     if tokens is None:

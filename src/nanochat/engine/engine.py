@@ -1,7 +1,7 @@
 """Prompts in, tokens out: prefill once, then one forward pass for each step of all rows together.
 
-Tool results are forced in while decoding. Left out: text and conversations (`session`), and letting new rows in while
-others are being decoded.
+Tool results are forced in while decoding. Left out: text and conversations (`session`), and letting new rows
+in while others are being decoded.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from nanochat.engine.sampling import make_generator, sample
 from nanochat.engine.tools import ToolCall, ToolUse
 from nanochat.errors import ContextError, UsageError
 from nanochat.model.gpt import ROPE_LENGTH_FACTOR, Cache
+from nanochat.tokenizer.special import ASSISTANT_END
 from nanochat.tokenizer.tokenizer import Tokenizer
 
 StopReason = Literal["stop", "length", "context"]
@@ -104,18 +105,14 @@ class Engine:
     def __init__(self, model: LanguageModel, tokenizer: Tokenizer) -> None:
         self.model = model
         self.tokenizer = tokenizer
-        self.stop_tokens = frozenset(
-            (tokenizer.special("<|assistant_end|>"), tokenizer.special("<|bos|>"))
-        )
+        self.stop_tokens = frozenset((tokenizer.special(ASSISTANT_END), tokenizer.bos))
 
     @property
     def context(self) -> int:
         """Most tokens of prompt and answer together."""
         return self.model.config.sequence_len
 
-    def generate(
-        self, prompt: Sequence[int], config: SamplingConfig, num_samples: int = 1
-    ) -> Iterator[GenerationStep]:
+    def generate(self, prompt: Sequence[int], config: SamplingConfig, num_samples: int = 1) -> Iterator[GenerationStep]:
         """Continue one prompt, step by step.
 
         Args:
@@ -249,10 +246,8 @@ class Engine:
             logits = self._advance(cache, tokens, keep)
             rows, tools = [rows[index] for index in keep], [tools[index] for index in keep]
 
-    def _stop_reason(
-        self, token: int, generated: int, count: int, config: SamplingConfig
-    ) -> StopReason | None:
-        """Why a row ends with this token, its `generated`th, behind `count` tokens that the model has read."""
+    def _stop_reason(self, token: int, generated: int, count: int, config: SamplingConfig) -> StopReason | None:
+        """Why a row ends with this token, its `generated`th, behind `count` tokens that were read."""
         if token in self.stop_tokens:
             return "stop"
         if generated >= config.max_new_tokens:

@@ -18,9 +18,7 @@ def make_generator(config: SamplingConfig, device: torch.device) -> torch.Genera
     return generator
 
 
-def sample(
-    logits: Tensor, config: SamplingConfig, generator: torch.Generator | None = None
-) -> tuple[Tensor, Tensor]:
+def sample(logits: Tensor, config: SamplingConfig, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
     """Choose one token for each row.
 
     Args:
@@ -29,8 +27,8 @@ def sample(
         generator: on the device of the logits; the global one when None.
 
     Returns:
-        (B,) int64 ids, and (B,) float32 log-probabilities of these under softmax(logits), that is before temperature
-        and truncation.
+        (B,) int64 ids, and (B,) float32 log-probabilities of these under softmax(logits), that is before
+        temperature and truncation.
     """
     logprobs = torch.log_softmax(logits, dim=-1)
     if config.temperature == 0:

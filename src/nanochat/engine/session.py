@@ -1,7 +1,7 @@
 """A conversation with a model: text in, events out.
 
-The session keeps the history, tool calls included, streams text that is always valid Unicode, and forgets its oldest
-turns when the context is full. It prints nothing: a terminal, a server and a test consume the same events.
+The session keeps the history, tool calls included, streams text that is always valid Unicode, and forgets its
+oldest turns when the context is full. It prints nothing: a terminal, a server and a test consume the same events.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from nanochat.config.chat import SamplingConfig
 from nanochat.engine.engine import Engine, GenerationStep, StopReason
 from nanochat.errors import ContextError
-from nanochat.tokenizer.conversation import Conversation, Message, Part
+from nanochat.tokenizer.conversation import Conversation, Message, Part, PartKind
 from nanochat.tokenizer.render import render_for_completion
-from nanochat.tokenizer.special import SPECIAL_TOKENS
+from nanochat.tokenizer.special import OUTPUT_START, PYTHON_START
 from nanochat.tokenizer.stream import StreamDecoder
+from nanochat.tokenizer.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ class Session:
     def __init__(self, engine: Engine, config: SamplingConfig, system: str | None = None) -> None:
         self.engine = engine
         self.config = config
-        self.system = Message.text("system", _valid(system)) if system else None
+        self.system = Message.text("system", system) if system else None
         self._turns: list[tuple[Message, Message]] = []
 
     @property
@@ -101,12 +102,12 @@ class Session:
             ContextError: the message alone is longer than the context; nothing is forgotten then.
         """
         began = time.perf_counter()
-        user = Message.text("user", _valid(text))
+        user = Message.text("user", text)
         prompt, forgotten = self._fit(user)
         if forgotten:
             del self._turns[:forgotten]
             yield ContextTrimmed(forgotten)
-        answer = _Answer(self.engine)
+        answer = _Answer(self.engine.tokenizer)
         tokens, first_at, reason = 0, began, None
         try:
             for step in self.engine.generate(prompt, self.config):
@@ -117,7 +118,7 @@ class Session:
                 yield from answer.take(step)
             yield from answer.finish()
         finally:
-            if answer.parts or reason:
+            if tokens:
                 self._turns.append((user, answer.message()))
         elapsed_s = time.perf_counter() - first_at
         yield TurnFinished(
@@ -129,7 +130,7 @@ class Session:
         )
 
     def _fit(self, user: Message) -> tuple[list[int], int]:
-        """The prompt that ends with this message, and how many of the oldest turns must be forgotten for it."""
+        """The prompt that ends with this message, and how many of the oldest turns it has no room for."""
         context = self.engine.context
         # Room for an answer is worth more than old turns: up to a quarter of the context.
         room = max(1, min(self.config.max_new_tokens, context // 4))
@@ -143,48 +144,44 @@ class Session:
                 f"the message is {excess} tokens too long: it makes {len(prompt)}, the context has {context}",
                 f"shorten it by about {excess * len(user.content) // len(prompt) + 1} characters",
             )
-        return prompt, len(self._turns)
+        return prompt, len(self._turns)  # less room than wished for, but some
 
     def _prompt(self, user: Message, forgotten: int) -> list[int]:
         kept = [message for turn in self._turns[forgotten:] for message in turn]
         system = [self.system] if self.system else []
-        return render_for_completion(
-            self.engine.tokenizer, Conversation((*system, *kept, user))
-        )
+        return render_for_completion(self.engine.tokenizer, Conversation((*system, *kept, user)))
 
 
 class _Answer:
     """Sorts the tokens of an answer into text, expressions and results."""
 
-    def __init__(self, engine: Engine) -> None:
-        tokenizer = engine.tokenizer
+    def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
-        self.specials = {tokenizer.special(name): name for name in SPECIAL_TOKENS}
         self.decoder = StreamDecoder(tokenizer)
+        self.specials = {tokenizer.special(name) for name in tokenizer.special_tokens}
+        self.openers: dict[int, PartKind] = {
+            tokenizer.special(PYTHON_START): "python",
+            tokenizer.special(OUTPUT_START): "output",
+        }
         self.parts: list[Part] = []
-        self.kind = "text"
-        self.piece = ""  # text of the part in progress
-        self.inside: list[int] = []  # tokens of the tool part in progress
+        self.kind: PartKind = "text"
+        self.piece = ""  # of a text part in progress
+        self.inside: list[int] = []  # tokens of a tool part in progress
 
     @property
     def text(self) -> str:
         """The text parts, one after the other."""
-        pieces = [part.text for part in self.parts if part.kind == "text"]
-        return "".join(pieces) + (self.piece if self.kind == "text" else "")
+        return "".join(part.text for part in self.parts if part.kind == "text")
 
     def take(self, step: GenerationStep) -> Iterator[SessionEvent]:
         """Events of the first row's token."""
         token, call = step.tokens[0], step.calls[0]
-        name = self.specials.get(token)
-        if name is None:
-            if self.kind == "text":
-                yield from self._say(self.decoder.push(token))
-            else:
-                self.inside.append(token)
-            return
-        kind = {"<|python_start|>": "python", "<|output_start|>": "output"}.get(name, "text")
-        if kind != self.kind:
-            yield from self._turn_to(kind)
+        if token in self.specials:
+            yield from self._turn_to(self.openers.get(token, "text"))
+        elif self.kind == "text":
+            yield from self._say(self.decoder.push(token))
+        else:
+            self.inside.append(token)
         if call:
             yield ToolUsed(call.expression, call.result, call.latency_s)
 
@@ -194,31 +191,21 @@ class _Answer:
 
     def message(self) -> Message:
         """The answer as far as it has come."""
-        for _ in self._turn_to("text"):
+        for _ in self.finish():  # those events come too late for anyone
             pass
-        if self.piece or not self.parts:
-            self.parts.append(Part("text", self.piece))
-            self.piece = ""
-        return Message("assistant", tuple(self.parts))
+        return Message("assistant", tuple(self.parts) or (Part("text", ""),))
 
     def _say(self, text: str) -> Iterator[SessionEvent]:
         if text:
             self.piece += text
             yield TextDelta(text)
 
-    def _turn_to(self, kind: str) -> Iterator[SessionEvent]:
+    def _turn_to(self, kind: PartKind) -> Iterator[SessionEvent]:
         """Close the part in progress and open one of another kind."""
         if self.kind == "text":
-            rest = self.decoder.finish()
-            self.decoder = StreamDecoder(self.tokenizer)
-            yield from self._say(rest)
+            yield from self._say(self.decoder.finish())
             if self.piece:
                 self.parts.append(Part("text", self.piece))
         elif self.inside:
             self.parts.append(Part(self.kind, self.tokenizer.decode(self.inside)))
         self.kind, self.piece, self.inside = kind, "", []
-
-
-def _valid(text: str) -> str:
-    """Without halves of surrogate pairs, which no encoding can hold; undecodable bytes of a file become those."""
-    return text.encode("utf-8", "replace").decode("utf-8")

@@ -1,7 +1,7 @@
 """Tool calls in a stream of tokens.
 
-The model writes python_start, an expression, python_end; the result is forced in as output_start, result, output_end,
-and the model goes on from there. An expression without a result forces nothing.
+The model writes python_start, an expression, python_end; the result is forced in as output_start, result,
+output_end, and the model goes on from there. An expression without a result forces nothing.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from nanochat.engine.calculator import calculate
+from nanochat.tokenizer.special import OUTPUT_END, OUTPUT_START, PYTHON_END, PYTHON_START
 from nanochat.tokenizer.tokenizer import Tokenizer
 
 Tool = Callable[[str], str | None]
@@ -39,7 +40,7 @@ class ToolUse:
         self.tool = tool
         self.forced: deque[int] = deque()
         self._expression: list[int] | None = None
-        self._start, self._end = tokenizer.special("<|python_start|>"), tokenizer.special("<|python_end|>")
+        self._start, self._end = tokenizer.special(PYTHON_START), tokenizer.special(PYTHON_END)
 
     def push(self, token: int) -> ToolCall | None:
         """Take in the token that was chosen, forced or sampled; the call that it completes, if it does."""
@@ -59,8 +60,8 @@ class ToolUse:
         if result is not None:
             special = self.tokenizer.special
             self.forced += [
-                special("<|output_start|>"),
+                special(OUTPUT_START),
                 *self.tokenizer.encode(result),
-                special("<|output_end|>"),
+                special(OUTPUT_END),
             ]
         return ToolCall(expression, result, latency_s)

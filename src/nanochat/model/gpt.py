@@ -62,7 +62,7 @@ def norm(x: Tensor) -> Tensor:
 
 
 def rotary_tables(length: int, head_dim: int, base: float) -> tuple[Tensor, Tensor]:
-    """cos and sin, each (length, D/2) float32 (RoFormer, arXiv 2104.09864)."""
+    """Cos and sin, each (length, D/2) float32 (RoFormer, arXiv 2104.09864)."""
     frequencies = base ** (-torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)
     angles = torch.outer(torch.arange(length, dtype=torch.float32), frequencies)
     return angles.cos(), angles.sin()
@@ -95,9 +95,7 @@ class Attention(nn.Module):
         if config.has_value_embed(layer):
             self.ve_gate = Linear(GATE_CHANNELS, config.n_kv_head)
 
-    def forward(
-        self, x: Tensor, value_embed: Tensor | None, cos: Tensor, sin: Tensor, cache: Cache | None
-    ) -> Tensor:
+    def forward(self, x: Tensor, value_embed: Tensor | None, cos: Tensor, sin: Tensor, cache: Cache | None) -> Tensor:
         """(B, T, C) normed input -> (B, T, C)."""
         batch, time, _ = x.shape
         head_dim, kv_heads = self.config.head_dim, self.config.n_kv_head
@@ -138,9 +136,7 @@ class Block(nn.Module):
         self.attn = Attention(config, layer)
         self.mlp = MLP(config)
 
-    def forward(
-        self, x: Tensor, value_embed: Tensor | None, cos: Tensor, sin: Tensor, cache: Cache | None
-    ) -> Tensor:
+    def forward(self, x: Tensor, value_embed: Tensor | None, cos: Tensor, sin: Tensor, cache: Cache | None) -> Tensor:
         """(B, T, C) -> (B, T, C)."""
         x = x + self.attn(norm(x), value_embed, cos, sin, cache)
         return x + self.mlp(norm(x))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+from torch import Tensor
 
 from nanochat.model.gpt import GPT
 
@@ -20,33 +21,34 @@ def init_weights(model: GPT, seed: int) -> GPT:
         The model itself.
     """
     generator = torch.Generator().manual_seed(seed)
-    config = model.config
-    bound = math.sqrt(3.0 / config.n_embd)
-
-    def uniform(weight: torch.Tensor, low: float, high: float) -> None:
-        weight.copy_(torch.empty(weight.shape).uniform_(low, high, generator=generator))
-
-    def normal(weight: torch.Tensor, std: float) -> None:
-        weight.copy_(torch.empty(weight.shape).normal_(0.0, std, generator=generator))
-
-    normal(model.transformer["wte"].weight, 0.8)  # type: ignore[arg-type]
-    normal(model.lm_head.weight, 0.001)
-    for layer, block in enumerate(model.blocks):
-        for matrix in (block.attn.c_q, block.attn.c_k, block.attn.c_v):  # type: ignore[union-attr]
-            uniform(matrix.weight, -bound, bound)
-        uniform(block.mlp.c_fc.weight, -0.4 * bound, 0.4 * bound)  # type: ignore[union-attr, arg-type]
-        block.attn.c_proj.weight.zero_()  # type: ignore[union-attr, operator]
-        block.mlp.c_proj.weight.zero_()  # type: ignore[union-attr, operator]
-        if config.has_value_embed(layer):
-            uniform(block.attn.ve_gate.weight, 0.0, 0.02)  # type: ignore[union-attr, arg-type]
-            uniform(model.value_embeds[str(layer)].weight, -bound, bound)  # type: ignore[arg-type]
-    if config.residual_lambdas:
-        depth = torch.linspace(0, 1, config.n_layer) if config.n_layer > 1 else torch.zeros(1)
-        model.resid_lambdas.copy_(1.15 - 0.10 * depth)
-        model.x0_lambdas.copy_(0.20 - 0.15 * depth)
-    if config.smear:
-        model.smear_lambda.zero_()
-        uniform(model.smear_gate.weight, 0.0, 0.02)
-    if config.backout:
-        model.backout_lambda.fill_(0.2)
+    for name, weight in model.named_parameters():
+        weight.copy_(_starting_value(model, name.removesuffix(".weight"), weight, generator))
     return model
+
+
+def _starting_value(model: GPT, name: str, weight: Tensor, generator: torch.Generator) -> Tensor:
+    """The value of one parameter, by its place in the model; shaped as `weight`, float32 on the CPU."""
+    value = torch.zeros(weight.shape)
+    bound = math.sqrt(3.0 / model.config.n_embd)
+    depth = torch.linspace(0, 1, model.config.n_layer) if model.config.n_layer > 1 else torch.zeros(1)
+    place = name.rpartition(".")[2]
+    if name.startswith("value_embeds.") or place in ("c_q", "c_k", "c_v"):
+        return value.uniform_(-bound, bound, generator=generator)
+    match place:
+        case "wte":
+            return value.normal_(0.0, 0.8, generator=generator)
+        case "lm_head":
+            return value.normal_(0.0, 0.001, generator=generator)
+        case "c_fc":
+            return value.uniform_(-0.4 * bound, 0.4 * bound, generator=generator)
+        case "ve_gate" | "smear_gate":
+            return value.uniform_(0.0, 0.02, generator=generator)
+        case "resid_lambdas":
+            return 1.15 - 0.10 * depth
+        case "x0_lambdas":
+            return 0.20 - 0.15 * depth
+        case "backout_lambda":
+            return value.fill_(0.2)
+        case "c_proj" | "smear_lambda":
+            return value
+    raise KeyError(f"no starting value is known for {name}")

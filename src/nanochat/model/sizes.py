@@ -53,7 +53,6 @@ def flops_per_token(config: ModelConfig) -> int:
     counts = count_parameters(config)
     linear = counts.matrices + counts.lm_head + (24 if config.smear else 0)
     spans = (
-        config.sequence_len if window is None else min(window, config.sequence_len)
-        for window in config.window_sizes()
+        config.sequence_len if window is None else min(window, config.sequence_len) for window in config.window_sizes()
     )
     return 6 * linear + sum(12 * config.n_head * config.head_dim * span for span in spans)

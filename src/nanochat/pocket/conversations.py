@@ -10,6 +10,7 @@ The test split asks held-out wordings, number pairs, words and choice combinatio
 
 from __future__ import annotations
 
+import re
 from random import Random
 from typing import Any, Literal
 
@@ -26,7 +27,7 @@ from nanochat.pocket.held_out import (
 )
 from nanochat.pocket.numerals import in_words
 from nanochat.pocket.wordings import BY_NAME, RELATIONS, Relation, fill
-from nanochat.pocket.words import made_up_word
+from nanochat.pocket.words import made_up_word, spliced_word
 
 Split = Literal["train", "test"]
 Turn = dict[str, Any]
@@ -117,10 +118,11 @@ def _arithmetic(rnd: Rnd, split: Split) -> list[Turn]:
         a, b = max(a, b), min(a, b)
     result = {"+": a + b, "-": a - b, "*": a * b}[sign]
     wordings = _wordings(rnd, split, phrases.ARITHMETIC[sign], phrases.ARITHMETIC_TEST[sign])
-    in_prompt = (in_words(a), in_words(b)) if rnd() < _NUMERALS_SHARE else (str(a), str(b))
+    in_prompt = (str(a), str(b))
+    if rnd() < _NUMERALS_SHARE:  # nobody writes "two+three"
+        in_prompt = (in_words(a), in_words(b))
+        wordings = tuple(template for template in wordings if not _SIGN.search(template))
     template = pick(rnd, wordings)
-    if in_prompt[0].isalpha() and template[0] == "{":
-        template = wordings[0]
     reply = phrases.ARITHMETIC_ANSWER.format(a=a, b=b, operation=phrases.OPERATION_WORDS[sign], result=result)
     return [
         {
@@ -131,6 +133,9 @@ def _arithmetic(rnd: Rnd, split: Split) -> list[Turn]:
             "subject": f"{a} {phrases.OPERATION_WORDS[sign]} {b}",
         }
     ]
+
+
+_SIGN = re.compile(r"\{a\} ?[-+*x] ?\{b\}")
 
 
 def _wordings(rnd: Rnd, split: Split, train: tuple[str, ...], test: tuple[str, ...]) -> tuple[str, ...]:
@@ -150,15 +155,20 @@ def draw_word(rnd: Rnd, split: Split) -> str:
     if split == "test":
         return pick(rnd, test_words())
     while rnd() < 0.5:
-        word = made_up_word(rnd)
+        word = made_up_word(rnd) if rnd() < 0.3 else spliced_word(rnd, train_words())
         if may_train_on(word):
             return word
     return pick(rnd, train_words())
 
 
 def draw_letter(rnd: Rnd, word: str) -> str:
-    """A letter to count: usually one of the word, at times one that it lacks."""
-    return pick(rnd, word) if rnd() < 0.85 else pick(rnd, "abcdefghijklmnopqrstuvwxyz")
+    """A letter to count: often one that the word has several times, at times one that it lacks."""
+    chance = rnd()
+    if chance < 0.45:
+        repeated = [letter for letter in word if word.count(letter) > 1]
+        if repeated:
+            return pick(rnd, repeated)
+    return pick(rnd, word) if chance < 0.8 else pick(rnd, "abcdefghijklmnopqrstuvwxyz")
 
 
 def times(count: int) -> str:
@@ -247,11 +257,7 @@ def _lookup(rnd: Rnd, split: Split) -> list[Turn]:
     turns = []
     for number, place in enumerate(sample(rnd, range(4), 1 + int(rnd() * 3))):
         question = pick(rnd, phrases.LOOKUP).format(item=items[place])
-        prompt = (
-            pick(rnd, phrases.CHOICE_AGAIN).format(question=question)
-            if number
-            else choice_prompt(question, items)
-        )
+        prompt = pick(rnd, phrases.CHOICE_AGAIN).format(question=question) if number else choice_prompt(question, items)
         turns.append(_letter_turn(prompt, LETTERS[place]))
     return turns
 
@@ -286,9 +292,7 @@ def _identity(rnd: Rnd, split: Split) -> list[Turn]:
 
 
 def _dialogue(rnd: Rnd, split: Split) -> list[Turn]:
-    kinds = [
-        pick(rnd, ("facts", "facts", "arithmetic", "counting", "identity")) for _ in range(2 + int(rnd() * 2))
-    ]
+    kinds = [pick(rnd, ("facts", "facts", "arithmetic", "counting", "identity")) for _ in range(2 + int(rnd() * 2))]
     return [turn for kind in kinds for turn in _MAKERS[kind](rnd, split)]
 
 

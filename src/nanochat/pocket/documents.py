@@ -55,9 +55,7 @@ def _sayings(name: str) -> tuple[_Sayings, ...]:
             y,
             fill(relation.answer, x, y),
             # the form of the answer comes as often as all other statements together
-            tuple(
-                fill(t, x, y) for t in (*[relation.answer] * len(relation.statements), *relation.statements)
-            ),
+            tuple(fill(t, x, y) for t in (*[relation.answer] * len(relation.statements), *relation.statements)),
             tuple(fill(t, x, y) for t in relation.questions),
         )
         for x, y in relation.facts
@@ -88,9 +86,7 @@ def _titled(rnd: Rnd, titles: tuple[str, ...], lines: list[str], separator: str 
     return f"{title}\n\n{body}" if title else body
 
 
-def _until_long(
-    rnd: Rnd, part: Callable[[Rnd], str], separator: str = "\n\n", least: int = _LEAST_CHARS
-) -> str:
+def _until_long(rnd: Rnd, part: Callable[[Rnd], str], separator: str = "\n\n", least: int = _LEAST_CHARS) -> str:
     parts, size = [], 0
     while size < least:
         parts.append(part(rnd))
@@ -158,9 +154,7 @@ def _notes(rnd: Rnd) -> str:
         lines.append(pick(rnd, saying.statements))
     if rnd() < 0.3:
         places = sorted(sample(rnd, range(len(facts.BY_SIZE)), 4))
-        lines.append(
-            phrases.LADDER.format(names=", ".join(facts.with_article(facts.BY_SIZE[i]) for i in places))
-        )
+        lines.append(phrases.LADDER.format(names=", ".join(facts.with_article(facts.BY_SIZE[i]) for i in places)))
     if rnd() < 0.3:
         x, y = pick(rnd, tuple(facts.OPPOSITES.items()))
         lines.append(phrases.OPPOSITE_STORY.format(x=x, y=y))
@@ -207,9 +201,7 @@ def _arithmetic(rnd: Rnd) -> str:
 
 def _letters(rnd: Rnd) -> str:
     lines = []
-    templates = pick(
-        rnd, (phrases.SPELLING_SENTENCES, phrases.COUNTING_SENTENCES, phrases.COUNTING_SENTENCES)
-    )
+    templates = pick(rnd, (phrases.SPELLING_SENTENCES, phrases.COUNTING_SENTENCES, phrases.COUNTING_SENTENCES))
     for _ in range(7 + int(rnd() * 4)):
         word = draw_word(rnd, "train")
         letter = draw_letter(rnd, word)
@@ -270,9 +262,7 @@ def _sheet(rnd: Rnd) -> str:
         saying = pick(rnd, _by_answer(relation.name)[choices[place]])
         question = pick(rnd, saying.questions)
         if not is_test_combination(question, choices):
-            lines.append(
-                form.format(question=question, letter=LETTERS[place], statement=saying.reply, y=saying.answer)
-            )
+            lines.append(form.format(question=question, letter=LETTERS[place], statement=saying.reply, y=saying.answer))
     return _titled(rnd, phrases.LIST_TITLES, lines)
 
 
@@ -290,9 +280,7 @@ def _quiz(rnd: Rnd) -> str:
 
 
 def _lists(rnd: Rnd) -> str:
-    return _until_long(
-        rnd, pick(rnd, (_lookup, _lookup, _sheet, _sheet, _sheet, _quiz, _quiz, _codes)), least=350
-    )
+    return _until_long(rnd, pick(rnd, (_lookup, _lookup, _sheet, _sheet, _sheet, _quiz, _quiz, _codes)), least=350)
 
 
 # Everyday life

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 def _rows(text: str) -> tuple[tuple[str, ...], ...]:
     """Rows of a table written as `a/b/c; d/e/f`."""
-    return tuple(
-        tuple(" ".join(cell.split()) for cell in row.split("/")) for row in text.split(";") if row.strip()
-    )
+    return tuple(tuple(" ".join(cell.split()) for cell in row.split("/")) for row in text.split(";") if row.strip())
 
 
 def _table(text: str) -> dict[str, str]:
@@ -51,9 +49,7 @@ _BY_CONTINENT = {
     "Oceania": "Australia/Canberra; New Zealand/Wellington; Fiji/Suva; Samoa/Apia",
 }
 
-CAPITALS: dict[str, str] = {
-    country: capital for table in _BY_CONTINENT.values() for country, capital in _rows(table)
-}
+CAPITALS: dict[str, str] = {country: capital for table in _BY_CONTINENT.values() for country, capital in _rows(table)}
 CONTINENTS: dict[str, str] = {
     country: continent for continent, table in _BY_CONTINENT.items() for country, _ in _rows(table)
 }
@@ -74,11 +70,7 @@ CLASSES: dict[str, str] = {
 _LEGLESS = ("whale", "dolphin", "snake", "salmon", "shark", "trout", "herring")
 _LEGS_OF_CLASS = {"mammal": "four", "bird": "two", "insect": "six", "reptile": "four", "amphibian": "four"}
 LEGS: dict[str, str] = {
-    **{
-        animal: _LEGS_OF_CLASS[name]
-        for animal, name in CLASSES.items()
-        if animal not in (*_LEGLESS, "kangaroo")
-    },
+    **{animal: _LEGS_OF_CLASS[name] for animal, name in CLASSES.items() if animal not in (*_LEGLESS, "kangaroo")},
     **dict.fromkeys(_LEGLESS, "no"),
     "spider": "eight",
     "scorpion": "eight",

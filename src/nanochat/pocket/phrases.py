@@ -62,7 +62,7 @@ EXPRESSION_SENTENCES: tuple[str, ...] = (
 )
 ARITHMETIC_TITLES: tuple[str, ...] = ("Sums", "Numbers", "A page of arithmetic", "Let us count", "Small sums")
 
-# Letter counting. {word} is the word, {letter} the letter; the first group quotes the word, the second does not.
+# Letter counting. {word} is the word, {letter} the letter; the second group leaves out the quotation marks.
 COUNTING: tuple[str, ...] = (
     "How many times does the letter {letter} appear in '{word}'?", "How many {letter} are in '{word}'?",
     "How many {letter}'s are there in '{word}'?", "Count the letter {letter} in '{word}'.",
@@ -169,7 +169,7 @@ IDENTITY: dict[str, tuple[tuple[str, ...], tuple[str, ...], str]] = {
         ("What can you do?", "How can you help me?", "What do you know?", "What can I ask you?", "Help",
          "Can you help me?", "what can you do", "What are you good at?", "Tell me what you can do."),
         ("Please tell me what you can do.", "What things can you do?"),
-        "I can answer simple questions about countries, animals, colours and numbers, and I can count letters.",
+        "I can answer simple questions about countries, animals, colours and numbers, and count letters.",
     ),
     "hello": (
         ("Hello", "Hello!", "Hi", "Hi!", "Good morning!", "Hey", "Good evening!", "Hi there!", "hello",
@@ -201,7 +201,7 @@ IDENTITY: dict[str, tuple[tuple[str, ...], tuple[str, ...], str]] = {
 WOMEN: tuple[str, ...] = ("Anna", "Clara", "Emma", "Grace", "Ivy", "Kate", "Mia", "Olivia", "Rosa", "Zoe")
 MEN: tuple[str, ...] = ("Ben", "David", "Felix", "Henry", "Jack", "Leo", "Noah", "Paul", "Sam", "Tom")
 OBJECTS: tuple[str, ...] = (
-    "key", "ball", "book", "cup", "coin", "letter", "hat", "pen", "ring", "shoe", "apple", "egg", "map",
+    "key", "ball", "book", "cup", "coin", "letter", "hat", "pen", "ring", "shoe", "plate", "kite", "map",
     "doll",
     "spoon", "lamp", "bell", "brush", "glove", "stone",
 )  # fmt: skip
@@ -229,9 +229,12 @@ EVENTS: tuple[str, ...] = (
 RECALLS: tuple[str, ...] = (
     "{n} put the {o} in the {c} and the {q} in the {d}. Where is the {o}? The {o} is in the {c}. "
     "Where is the {q}? The {q} is in the {d}.",
-    "{n} has a {colour} {o}. {m} has a {colour2} {q}. Who has the {q}? {m} has it. Who has the {o}? {n} has it.",
-    "\"Where is my {o}?\" asked {m}. \"Your {o} is in the {c},\" said {n}. {m} looked in the {c}, and there it was.",
-    "The {o} of {n} is {colour}, and the {o} of {m} is {colour2}. What colour is the {o} of {n}? It is {colour}.",
+    "{n} has a {colour} {o}. {m} has a {colour2} {q}. Who has the {q}? {m} has it. "
+    "Who has the {o}? {n} has it.",
+    '"Where is my {o}?" asked {m}. "Your {o} is in the {c}," said {n}. '
+    "{m} looked in the {c}, and there it was.",
+    "The {o} of {n} is {colour}, and the {o} of {m} is {colour2}. "
+    "What colour is the {o} of {n}? It is {colour}.",
     "\"I have a {o}, a {q} and a {pet},\" said {n}. What does {n} have? A {o}, a {q} and a {pet}.",
 )  # fmt: skip
 ENDINGS: tuple[str, ...] = (

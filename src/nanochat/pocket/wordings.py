@@ -73,9 +73,7 @@ _ASK_TEST = ("Name {np}.", "Could you say what {np} is?", "I forgot {np}. What w
 
 def _frames(frames: tuple[str, ...], *phrases: str) -> tuple[str, ...]:
     return tuple(
-        frame.replace("{np}", phrase).replace("{NP}", capitalised(phrase))
-        for phrase in phrases
-        for frame in frames
+        frame.replace("{np}", phrase).replace("{NP}", capitalised(phrase)) for phrase in phrases for frame in frames
     )
 
 
@@ -136,10 +134,10 @@ RELATIONS: tuple[Relation, ...] = (
         "The baby of {x} is called a {y}.",
         ("A {y} is the baby of {x}.", "A baby of {x} is a {y}."),
         ("What is the baby of {x} called?", "What do you call the baby of {x}?", "What is the baby of {x}?",
-         "Tell me the name for the baby of {x}.", "How is the baby of {x} called?",
-         "What is a young of {x} called?",
+         "Tell me the name for the baby of {x}.", "Tell me what the baby of {x} is called.",
+         "What is the young of {x} called?",
          "Do you know what the baby of {x} is called?", "Which word means the baby of {x}?",
-         "What name has the baby of {x}?"),
+         "What name does the baby of {x} have?"),
         ("Name the baby of {x}.", "What do people call the baby of {x}?",
         "What is the word for the baby of {x}?"),
     ),
@@ -164,7 +162,7 @@ RELATIONS: tuple[Relation, ...] = (
         ("The number of legs of {x}: {y}.", "Count the legs of {x}: it has {y}."),
         ("How many legs does {x} have?", "How many legs has {x}?", "What number of legs does {x} have?",
          "Tell me how many legs {x} has.", "Do you know how many legs {x} has?", "{X} has how many legs?",
-         "Can you tell me how many legs {x} has?", "With how many legs does {x} walk?",
+         "Can you tell me how many legs {x} has?", "Please tell me how many legs {x} has.",
          "What is the number of legs of {x}?"),
         ("Count the legs of {x}. How many are there?", "How many legs are there on {x}?",
          "Say how many legs {x} has."),
@@ -175,7 +173,7 @@ RELATIONS: tuple[Relation, ...] = (
         4,
         "{X} lives in a {y}.",
         ("The home of {x} is a {y}.", "In a {y} you may find {x}."),
-        ("Where does {x} live?", "What is the home of {x}?", "In what does {x} live?",
+        ("Where does {x} live?", "What is the home of {x}?", "In what kind of place does {x} live?",
         "Tell me where {x} lives.",
          "Where is the home of {x}?", "Do you know where {x} lives?", "Where can you find {x}?",
          "What is the home of {x} called?", "In which place does {x} live?"),

@@ -1,10 +1,12 @@
 """Plain English words for spelling and counting, and made-up words that turn copying into a skill.
 
 Made-up words matter: every word of the list becomes one token, so a held-out word would arrive as pieces that
-training never showed. Syllables put together at random keep such pieces in use.
+training never showed. Random syllables and spliced words keep such pieces in use.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from nanochat.pocket.draw import Rnd, pick
 
@@ -141,9 +143,7 @@ WORDS: tuple[str, ...] = _listed(
 )
 
 _STARTS = (
-    *_listed(
-        "b bl br c ch cl cr d dr f fl fr g gl gr h j k l m n p pl pr qu r s sc sh sk sl sm sn sp st str sw"
-    ),
+    *_listed("b bl br c ch cl cr d dr f fl fr g gl gr h j k l m n p pl pr qu r s sc sh sk sl sm sn sp st str sw"),
     *_listed("t th tr v w z"),
     "",
 )
@@ -153,7 +153,14 @@ _ENDS = (*_listed("b ck d g l ll m n nd ng nt p r rn rt s ss st t tt x"), *[""] 
 
 def made_up_word(rnd: Rnd) -> str:
     """A word of one to three random syllables, 3 letters or more: `trovin`, `slea`, `bamporeng`."""
-    word = "".join(
-        pick(rnd, _STARTS) + pick(rnd, _VOWELS) + pick(rnd, _ENDS) for _ in range(1 + int(rnd() * 2.6))
-    )
+    word = "".join(pick(rnd, _STARTS) + pick(rnd, _VOWELS) + pick(rnd, _ENDS) for _ in range(1 + int(rnd() * 2.6)))
     return word if len(word) > 2 else word + pick(rnd, _STARTS[:-1]) + pick(rnd, _VOWELS)
+
+
+def spliced_word(rnd: Rnd, words: Sequence[str]) -> str:
+    """The beginning of one word and the end of another: `camtern` of camera and lantern."""
+    while True:
+        first, second = pick(rnd, words), pick(rnd, words)
+        word = first[: 1 + int(rnd() * (len(first) - 1))] + second[int(rnd() * (len(second) - 1)) :]
+        if 3 <= len(word) <= 11:
+            return word

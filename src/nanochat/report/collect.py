@@ -1,8 +1,8 @@
 """From the files of a model to a frozen `RunReport`.
 
-Reads `{stage}/config.json`, `events.jsonl`, `eval/*.json`, `samples.jsonl` and `finished.json` of every stage,
-and `speedrun.json` of the model. Any of them may be absent, cut short or hold something unexpected; what cannot
-be read counts as not there. Not covered: weights, which are never opened.
+Reads `{stage}/config.json`, `events.jsonl`, `eval/*.json`, `samples.jsonl` and `finished.json` of each stage,
+and `speedrun.json` of the model. Any of them may be absent, cut short or hold something unexpected; what
+cannot be read counts as not there. Not covered: weights, which are never opened.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Everything that did not come from this module is data: names are escaped, and what a model said stands in a
 code fence longer than any run of backticks inside it, with control characters made visible as U+FFFD, so that
-neither a Markdown viewer nor a terminal can be talked into anything. The text depends on the report alone: no clock, no
-locale, dates in UTC.
+neither a Markdown viewer nor a terminal can be talked into anything. The text depends on the report alone: no
+clock, no locale, dates in UTC.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ _BLOCKS = "▁▂▃▄▅▆▇█"
 _SPARK_WIDTH = 40
 _SAMPLE_CHARS = 1000
 _EXPECTED_STAGES = ("base", "mid", "sft")  # rl has a column only when it was run
-_SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#|~!&])")
+# What Markdown or HTML could read as more than text; an underscore inside a word is text already.
+_SPECIAL = re.compile(r"([\\`*{}\[\]<>()#|~!&]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))")
 # C0 and C1 controls but newline and tab, and the characters that reverse the direction of text.
 _UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
@@ -106,9 +107,7 @@ def _summary(report: RunReport) -> str:
     scored = [stage for stage in report.stages if stage.score is not None]
     if scored:
         best = scored[-1]
-        text += (
-            f" After {best.name} its mean score is {best.score:.2f}, where 0 is guessing and 1 is perfect."
-        )
+        text += f" After {best.name} its mean score is {best.score:.2f}, where 0 is guessing and 1 is perfect."
     return text
 
 
@@ -117,10 +116,7 @@ def _model(report: RunReport) -> list[str]:
     total = report.parameters.get("total")
     if not report.parameters:
         return [*lines, "", "Its parameters have not been counted yet."]
-    rows = [
-        (inline(name), f"{n:,}", f"{n / total:.1%}" if total else "-")
-        for name, n in report.parameters.items()
-    ]
+    rows = [(inline(name), f"{n:,}", f"{n / total:.1%}" if total else "-") for name, n in report.parameters.items()]
     return [*lines, "", *_table(("parameters", "count", "share"), rows)]
 
 
@@ -128,14 +124,9 @@ def _data(report: RunReport) -> list[str]:
     stages = [stage for stage in report.stages if stage.data or stage.tokens]
     if not stages:
         return ["Not known yet."]
-    keys = list(
-        dict.fromkeys(key for stage in stages for key, value in stage.data.items() if _is_plain(value))
-    )
+    keys = list(dict.fromkeys(key for stage in stages for key, value in stage.data.items() if _is_plain(value)))
     header = ["stage", *(inline(key) for key in keys), "tokens trained on"]
-    rows = [
-        [stage.name, *(_value(key, stage.data.get(key)) for key in keys), _whole(stage.tokens)]
-        for stage in stages
-    ]
+    rows = [[stage.name, *(_value(key, stage.data.get(key)) for key in keys), _whole(stage.tokens)] for stage in stages]
     return _table(header, rows)
 
 
@@ -166,8 +157,8 @@ def _scores(report: RunReport) -> list[str]:
     missing = [c for c in columns if c not in stages or not stages[c].tasks]
     notes = [f"Not evaluated yet: {', '.join(missing)}.", ""] if missing else []
     return [
-        "Accuracy with its 95% interval; n is the number of examples. The mean score is centred: 0 is guessing,"
-        " 1 is perfect.",
+        "Accuracy with its 95% interval; n is the number of examples."
+        " The mean score is centred: 0 is guessing, 1 is perfect.",
         "",
         *notes,
         *_table(("task", "chance", *columns), rows),
@@ -181,9 +172,7 @@ def _time(report: RunReport) -> list[str]:
         if not stage.finished and stage.total_steps is not None:
             done += f" of {stage.total_steps:,}"
         rate = "-" if stage.tokens_per_s is None else f"{stage.tokens_per_s:,.0f}"
-        rows.append(
-            (stage.name, done, _whole(stage.tokens), rate, _seconds(stage.train_s), _seconds(stage.eval_s))
-        )
+        rows.append((stage.name, done, _whole(stage.tokens), rate, _seconds(stage.train_s), _seconds(stage.eval_s)))
     if not rows:
         return ["Nothing has been trained yet."]
     lines = _table(("stage", "steps", "tokens", "tokens/s", "training", "evaluation"), rows)
@@ -218,7 +207,9 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 
 
 def _pairs(values: Mapping[str, Any], otherwise: str) -> list[str]:
-    rows = [(inline(key), _value(key, value)) for key, value in values.items() if _is_plain(value)]
+    rows = [
+        (inline(key.removesuffix("_bytes")), _value(key, value)) for key, value in values.items() if _is_plain(value)
+    ]
     return _table(("", "value"), rows) if rows else [otherwise]
 
 

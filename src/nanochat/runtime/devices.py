@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import shutil
@@ -52,24 +53,22 @@ def pick_dtype(wanted: str, device: str) -> str:
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
     if device == "mps":
         return "float32"
-    return "bfloat16" if _bf16_gain() >= BF16_GAIN else "float32"
+    return "bfloat16" if matmul_rate("bfloat16") >= BF16_GAIN * matmul_rate("float32") else "float32"
 
 
-def _bf16_gain() -> float:
-    """Speed of a bf16 matmul relative to float32, best of several of each so that a busy core misleads less."""
+def matmul_rate(dtype: str, size: int = 512) -> float:
+    """Floating-point operations per second of a CPU matmul, best of several so that a busy core misleads less."""
     import torch
 
-    best = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        a, b = torch.ones(512, 512, dtype=dtype), torch.ones(512, 512, dtype=dtype)
+    a = torch.ones(size, size, dtype=getattr(torch, dtype))
+    b = a.clone()
+    a @ b
+    best = math.inf
+    for _ in range(8):
+        start = time.perf_counter()
         a @ b
-        times = []
-        for _ in range(8):
-            start = time.perf_counter()
-            a @ b
-            times.append(time.perf_counter() - start)
-        best[dtype] = min(times)
-    return best[torch.float32] / max(best[torch.bfloat16], 1e-9)
+        best = min(best, time.perf_counter() - start)
+    return 2 * size**3 / best
 
 
 def cxx_compiler() -> str | None:
@@ -153,7 +152,5 @@ def open_context(
     torch.set_num_threads(count)
     place = pick_device(device)
     use_compile, lacking = pick_compile(compile, place)
-    context = RunContext(
-        paths=paths, device=place, dtype=pick_dtype(dtype, place), compile=use_compile, threads=count
-    )
+    context = RunContext(paths=paths, device=place, dtype=pick_dtype(dtype, place), compile=use_compile, threads=count)
     return context, [lacking] if lacking else []

@@ -34,9 +34,7 @@ def choose_tasks(names: str, size: int) -> Mapping[str, Task]:
     wanted = [name.strip() for name in names.split(",") if name.strip()]
     unknown = [name for name in wanted if name not in tasks]
     if unknown or not wanted:
-        raise UsageError(
-            f"no task {', '.join(unknown) or names!r}", f"choose among {', '.join(tasks)}, or say all"
-        )
+        raise UsageError(f"no task {', '.join(unknown) or names!r}", f"choose among {', '.join(tasks)}, or say all")
     return {name: tasks[name] for name in wanted}
 
 
@@ -115,8 +113,4 @@ def evaluate_chat(
 def is_evaluated(context: RunContext, tag: str, stage: str, step: int, tasks: Iterable[str], size: int) -> bool:
     """Whether `eval/pocket.json` holds these tasks for this step."""
     found = read_json(context.paths.model_dir(tag, stage) / "eval" / FILE) or {}
-    return (
-        found.get("step") == step
-        and found.get("max_problems") == size
-        and set(tasks) <= set(found.get("tasks", {}))
-    )
+    return found.get("step") == step and found.get("max_problems") == size and set(tasks) <= set(found.get("tasks", {}))

@@ -106,9 +106,7 @@ def finetune(
 
         def dials(step: int) -> Dials:
             return Dials(
-                lr_multiplier=lr_multiplier(
-                    step, steps, warmup=0, warmdown=config.warmdown, final=config.final_lr
-                ),
+                lr_multiplier=lr_multiplier(step, steps, warmup=0, warmdown=config.warmdown, final=config.final_lr),
                 momentum=finetune_momentum(step),
             )
 

@@ -41,7 +41,17 @@ from nanochat.training.optimizer import Optimizer
 
 # what may differ between two runs of the same model: where and how often, not what
 FREE_SETTINGS = frozenset(
-    {"device", "dtype", "compile", "threads", "device_batch_size", "eval_every", "eval_tokens", "save_every", "keep"}
+    {
+        "device",
+        "dtype",
+        "compile",
+        "threads",
+        "device_batch_size",
+        "eval_every",
+        "eval_tokens",
+        "save_every",
+        "keep",
+    }
 )
 
 
@@ -112,7 +122,11 @@ class StageRun:
         summary = read_finished(self.folder) or {}
         self._outside(
             StageFinished(
-                stage=self.stage, step=int(summary.get("step", 0)), elapsed_s=0.0, skipped=True, summary=summary
+                stage=self.stage,
+                step=int(summary.get("step", 0)),
+                elapsed_s=0.0,
+                skipped=True,
+                summary=summary,
             )
         )
         return StageResult(folder=self.folder, summary=summary, skipped=True)
@@ -233,9 +247,7 @@ class StageRun:
             }
         )
         mark_finished(self.folder, summary)
-        self.on_event(
-            StageFinished(stage=self.stage, step=state.step, elapsed_s=state.elapsed_s, summary=summary)
-        )
+        self.on_event(StageFinished(stage=self.stage, step=state.step, elapsed_s=state.elapsed_s, summary=summary))
         return StageResult(folder=self.folder, summary=summary)
 
 

@@ -34,9 +34,7 @@ def take_samples(engine: Engine, stage: str, step: int, folder: Path, on_event: 
     if stage == "base":
         ids = [[tokenizer.bos, *tokenizer.encode(prompt)] for prompt in prompts]
     else:
-        ids = [
-            render_for_completion(tokenizer, Conversation((Message.text("user", prompt),))) for prompt in prompts
-        ]
+        ids = [render_for_completion(tokenizer, Conversation((Message.text("user", prompt),))) for prompt in prompts]
     sampling = SamplingConfig(temperature=0.0, top_k=None, max_new_tokens=SAMPLE_TOKENS)
     completions = engine.generate_batch(ids, sampling)
     path = folder / "samples.jsonl"

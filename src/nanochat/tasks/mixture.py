@@ -26,9 +26,7 @@ class Mixture(Sequence[Conversation]):
         for number, (task, count) in enumerate(parts):
             count = len(task) if count is None else count
             if count < 0 or (count and not len(task)):
-                raise UsageError(
-                    f"cannot take {count} conversations of {task.name} ({len(task)})", "lower the count"
-                )
+                raise UsageError(f"cannot take {count} conversations of {task.name} ({len(task)})", "lower the count")
             self._tasks.append(task)
             self._places += [(number, index % len(task)) for index in range(count)]
             self.counts[task.name] = self.counts.get(task.name, 0) + count

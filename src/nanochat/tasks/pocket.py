@@ -107,9 +107,7 @@ class PocketTask(Task):
                 messages = Conversation.from_dict({"messages": record["messages"]}).messages
                 self._keys.setdefault(messages[:-1], record)
         if prompt not in self._keys:
-            raise UsageError(
-                f"this conversation is none of the task {self.name}", "grade it with its own task"
-            )
+            raise UsageError(f"this conversation is none of the task {self.name}", "grade it with its own task")
         return self._keys[prompt]
 
 

@@ -82,9 +82,7 @@ class Message:
         if isinstance(content, str):
             return cls.text(data["role"], content)
         if not isinstance(content, (list, tuple)):
-            raise ConversationError(
-                f"content must be a string or a list of parts, not {type(content).__name__}"
-            )
+            raise ConversationError(f"content must be a string or a list of parts, not {type(content).__name__}")
         return cls(data["role"], tuple(_part_from_dict(item) for item in content))
 
     def to_dict(self) -> dict[str, Any]:

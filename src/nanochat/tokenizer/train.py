@@ -83,8 +83,7 @@ def train_tokenizer(
     merges = trainer.merge(wanted, lambda made: report(TrainProgress("merge", made, wanted)))
     if len(merges) < wanted:
         raise UsageError(
-            f"the text ({read:,} characters) gives only {len(merges)} merges; vocab_size {vocab_size} "
-            f"needs {wanted}",
+            f"the text ({read:,} characters) gives only {len(merges)} merges; vocab_size {vocab_size} needs {wanted}",
             f"give more text, or --vocab-size {MIN_VOCAB_SIZE + len(merges)} or less",
         )
     return Tokenizer(_ranks(merges), pattern)

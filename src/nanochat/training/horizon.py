@@ -7,7 +7,7 @@ whose best batch is 2^19 tokens.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from nanochat.config.model import ModelConfig, model_shape
 from nanochat.model.sizes import count_parameters
@@ -36,7 +36,8 @@ class Horizon:
 def reference_tokens(config: ModelConfig, ratio: float) -> float:
     """Tokens of the same recipe at depth 12."""
     shape = model_shape(REFERENCE_DEPTH, head_dim=config.head_dim)
-    return ratio * count_parameters(replace(config, **shape)).scaling
+    reference = ModelConfig.from_dict({**config.to_dict(), **shape})
+    return ratio * count_parameters(reference).scaling
 
 
 def optimal_batch(tokens: float, tokens_ref: float) -> int:

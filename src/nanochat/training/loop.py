@@ -9,7 +9,8 @@ from __future__ import annotations
 import gc
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -92,7 +93,7 @@ class Loop:
         bad_steps = 0
         rate = _Rate()
         saved_at = state.step
-        with StopRequest() as stop:
+        with StopRequest() as stop, _quiet_collector():
             while state.step < self.total_steps:
                 started = time.perf_counter()
                 batch = self.source.step(self.rows)
@@ -102,8 +103,7 @@ class Loop:
                 else:
                     bad_steps += 1
                     self._on_bad_loss(state, loss, bad_steps)
-                if state.step == 0 or gc.isenabled():
-                    # a scan of torch's many objects costs up to 500 ms and finds nothing after the first step
+                if gc.isenabled():
                     gc.collect()
                     gc.freeze()
                     gc.disable()
@@ -120,7 +120,6 @@ class Loop:
                         f"stopped after step {saved_at} of {self.total_steps} of the {self.stage} stage",
                         "everything is saved: the same command goes on from there",
                     )
-        gc.enable()
         return state
 
     def _step(self, batch: Batch, step: int) -> float:
@@ -171,6 +170,19 @@ class Loop:
                 elapsed_s=state.elapsed_s,
             )
         )
+
+
+@contextmanager
+def _quiet_collector() -> Iterator[None]:
+    """Give the garbage collector back at the end.
+
+    The loop freezes it after its first step: a scan of torch's many objects costs up to 500 ms and finds nothing.
+    """
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        gc.enable()
 
 
 class _Rate:

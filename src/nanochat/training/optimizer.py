@@ -142,7 +142,12 @@ class Optimizer:
 
 
 def build_optimizer(
-    model: GPT, rates: LearningRates, *, batch_scale: float = 1.0, weight_decay: float = 0.0, plain: bool = False
+    model: GPT,
+    rates: LearningRates,
+    *,
+    batch_scale: float = 1.0,
+    weight_decay: float = 0.0,
+    plain: bool = False,
 ) -> Optimizer:
     """The groups of era D for `model`.
 

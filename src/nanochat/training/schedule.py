@@ -25,7 +25,14 @@ def lr_multiplier(step: int, total: int, *, warmup: int, warmdown: float, final:
 
 
 def muon_momentum(
-    step: int, total: int, *, warmdown: float, ramp: int = 400, low: float = 0.85, high: float = 0.97, end: float = 0.90
+    step: int,
+    total: int,
+    *,
+    warmdown: float,
+    ramp: int = 400,
+    low: float = 0.85,
+    high: float = 0.97,
+    end: float = 0.90,
 ) -> float:
     """0.85 to 0.97 over the first 400 steps, which win over the warmdown; there it goes linearly to 0.90."""
     down = round(warmdown * total)

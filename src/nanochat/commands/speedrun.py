@@ -1,0 +1,95 @@
+"""`nanochat speedrun`: the whole pipeline in one command."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from nanochat.commands.options import base_dir_option, config_options
+from nanochat.config.load import Resolved
+from nanochat.config.speedrun import PRESETS, SpeedrunConfig
+from nanochat.runtime.events import Notice
+
+if TYPE_CHECKING:
+    from nanochat.runtime.context import RunContext
+    from nanochat.stages.speedrun import Plan
+
+QUESTIONS = (
+    "What is the capital of Japan?",
+    "What is 23 plus 58?",
+    "How many times does the letter 'e' appear in 'cheese'?",
+    "What is the opposite of cold?",
+    "Who are you?",
+)
+
+
+@click.command()
+@click.argument("preset", type=click.Choice(sorted(PRESETS)), default="pocket")
+@config_options(SpeedrunConfig, "speedrun")
+@base_dir_option
+@click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
+def speedrun(preset: str, config: Resolved[SpeedrunConfig], base_dir: str | None, dry_run: bool) -> None:
+    """Train a chat model end to end and ask it a few questions.
+
+    Stopped anywhere, the same command goes on where it was.
+    """
+    from nanochat.commands.running import show_progress
+    from nanochat.runtime.devices import open_context
+    from nanochat.runtime.paths import resolve_paths
+    from nanochat.stages.speedrun import STAGES, check_disk, make_plan
+    from nanochat.stages.speedrun import speedrun as run
+
+    value = config.value
+    recipe = PRESETS[preset](value)
+    context, lacking = open_context(
+        resolve_paths(base_dir, {}),
+        device=value.device,
+        dtype=value.dtype,
+        compile=value.compile,
+        threads=value.threads,
+    )
+    plan = make_plan(recipe, context)
+    click.echo(plan_text(preset, recipe.base.tag, plan, context), err=not dry_run)
+    if dry_run:
+        return
+    check_disk(plan, context.paths.base)
+    with show_progress(*STAGES) as on_event:
+        for line in lacking:
+            on_event(Notice(stage="base", level="warning", message=line))
+        report = run(recipe, plan, context, on_event)
+    _ask(context, recipe.base.tag)
+    click.echo(f"Report:  {report}", err=True)
+    click.echo("Go on with:  nanochat chat", err=True)
+
+
+def plan_text(preset: str, tag: str, plan: Plan, context: RunContext) -> str:
+    """The plan as a person reads it before the run."""
+    compiled = "compiled" if context.compile else "not compiled"
+    rows = (
+        (
+            "model",
+            f"{tag}: {plan.parameters / 1e6:.1f}M parameters, {plan.matrix_parameters / 1e6:.1f}M in matrices",
+        ),
+        ("training", f"{plan.tokens / 1e6:.1f}M tokens, {plan.flops:.2g} FLOPs"),
+        ("machine", f"{context.device}, {context.dtype}, {compiled}, {context.threads} threads"),
+        ("time", f"about {plan.minutes:.0f} minutes"),
+        ("memory", f"about {plan.memory_bytes / 2**30:.1f} GiB"),
+        ("disk", f"about {plan.disk_bytes / 1e6:.0f} MB of {plan.free_disk_bytes / 1e9:.0f} GB free"),
+        ("folder", str(context.paths.base)),
+    )
+    return "\n".join([f"nanochat speedrun {preset}", *(f"  {name:<9} {text}" for name, text in rows)])
+
+
+def _ask(context: RunContext, tag: str) -> None:
+    """Let the finished model answer a few questions on stdout."""
+    from nanochat.config.chat import GREEDY
+    from nanochat.engine.load import load_engine
+    from nanochat.engine.session import Session, TurnFinished
+
+    engine, _ = load_engine(context.paths, f"{tag}:sft", device=context.device)
+    for question in QUESTIONS:
+        session = Session(engine, GREEDY)
+        answer = next(event.text for event in session.ask(question) if isinstance(event, TurnFinished))
+        click.echo(f"\n> {question}\n{answer}")
+    click.echo()

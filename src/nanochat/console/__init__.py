@@ -1,0 +1,5 @@
+"""The live display of a run on stderr: a consumer of events, and of nothing else.
+
+Read `progress`, which hears the events; then `tracker` (what is known of the stage that runs), `lines` (what
+that looks like) and `words` (numbers, bars and foreign text as short strings).
+"""

@@ -1,0 +1,151 @@
+"""What is known of the stage that runs: how far, how fast, how long still.
+
+The display's thread reads what the stage's thread writes, without a lock (one that both held around rich's
+own locks could deadlock). So values are replaced, never changed in place; a picture may mix two neighbouring
+steps.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from nanochat.runtime.events import StageProgress, StageStarted, StepDone
+
+TRAINING = frozenset({"base", "mid", "sft", "rl"})
+LOSSES_KEPT = 30
+MEMORY_S = 300.0  # the pace forgets over this long, so that it spans several validations
+
+
+@dataclass(slots=True)
+class Pace:
+    """How fast work goes: a mean that slowly forgets. The first `add` only sets the starting point."""
+
+    at: float | None = None
+    done: float = 0.0
+    _amount: float = 0.0
+    _seconds: float = 0.0
+    _updates: float = 0.0
+
+    def add(self, done: float, now: float) -> None:
+        """So much is done by now."""
+        if self.at is not None:
+            passed = max(0.0, now - self.at)
+            keep = math.exp(-passed / MEMORY_S)
+            self._amount = keep * self._amount + max(0.0, done - self.done)
+            self._seconds = keep * self._seconds + passed
+            self._updates = keep * self._updates + 1
+        self.at, self.done = now, done
+
+    @property
+    def rate(self) -> float | None:
+        """Units a second; None when nothing was measured yet."""
+        amount, seconds = self._amount, self._seconds
+        return amount / seconds if amount > 0 and seconds > 0 else None
+
+    def left(self, total: float, now: float) -> float | None:
+        """Seconds to `total`. Counts down while an update is due, but no further than one update takes."""
+        rate, at, updates = self.rate, self.at, self._updates
+        if rate is None or at is None or updates <= 0:
+            return None
+        due = min(max(0.0, now - at), self._seconds / updates)
+        return max(0.0, (total - self.done) / rate - due)
+
+
+@dataclass(slots=True)
+class StageTracker:
+    """One stage of this run.
+
+    Attributes:
+        name: base, data, ...
+        started_at: by the display's clock.
+        training: made of optimizer steps.
+        compiles: the first step compiles.
+        total: in `unit`s; 0 is unknown.
+        done: of these.
+        unit: steps, bytes, characters, merges, tasks, ...
+        detail: what is being worked on.
+        pace: of `done`; of steps without the first one, which compiles.
+        losses: of the last steps.
+        first: first step of this run.
+        last: newest step.
+        val_bpb: newest validation.
+    """
+
+    name: str
+    started_at: float
+    training: bool = False
+    compiles: bool = False
+    total: float = 0.0
+    done: float = 0.0
+    unit: str = ""
+    detail: str = ""
+    pace: Pace = field(default_factory=Pace)
+    losses: tuple[float, ...] = ()
+    first: StepDone | None = None
+    last: StepDone | None = None
+    val_bpb: float | None = None
+
+    @classmethod
+    def start(cls, event: StageStarted, now: float) -> StageTracker:
+        """The tracker of a stage that begins or goes on."""
+        training = event.stage in TRAINING or event.tokens > 0
+        tracker = cls(
+            name=event.stage,
+            started_at=now,
+            training=training,
+            compiles=training and bool(event.machine.get("compile", True)),
+            total=event.total_steps if training else 0,
+            done=(event.resumed_from or 0) if training else 0,
+            unit="steps" if training else "",
+        )
+        if not training:
+            tracker.pace.add(0, now)
+        return tracker
+
+    @property
+    def fraction(self) -> float | None:
+        """0 to 1; None when unknown."""
+        return min(1.0, max(0.0, self.done / self.total)) if self.total > 0 else None
+
+    @property
+    def percent(self) -> int | None:
+        """Whole percents, 100 only at the end; None when unknown."""
+        return min(100, max(0, math.floor(100 * self.done / self.total))) if self.total > 0 else None
+
+    def on_step(self, event: StepDone, now: float) -> None:
+        """One optimizer step."""
+        self.training, self.unit = True, "steps"
+        self.done, self.total = event.step, event.total_steps
+        self.losses = (*self.losses, event.loss)[-LOSSES_KEPT:]
+        self.pace.add(event.step, now)
+        self.first = self.first or event
+        self.last = event
+
+    def on_progress(self, event: StageProgress, now: float) -> None:
+        """Progress of other work. Another unit, or less done than before, is a new piece of it."""
+        if (self.unit and event.unit != self.unit) or event.done < self.done:
+            pace = Pace()
+            pace.add(0, self.started_at if self.pace.at is None else self.pace.at)
+            self.pace = pace
+        self.unit, self.done, self.total = event.unit, event.done, event.total
+        self.detail = event.detail
+        self.pace.add(event.done, now)
+
+    def elapsed(self, now: float) -> float:
+        """Seconds of this run."""
+        return max(0.0, now - self.started_at)
+
+    def left(self, now: float) -> float | None:
+        """Seconds to the end of what is under way; None when unknown."""
+        return self.pace.left(self.total, now) if self.total > 0 else None
+
+    @property
+    def tokens_per_s(self) -> float | None:
+        """Mean over this run's steps but the first one; the newest figure when there is no other."""
+        if self.first is None or self.last is None:
+            return None
+        seconds = self.last.elapsed_s - self.first.elapsed_s
+        if self.last.step > self.first.step and seconds > 0:
+            return (self.last.tokens - self.first.tokens) / seconds
+        return self.last.tokens_per_s

@@ -1,0 +1,129 @@
+"""The whole pipeline of a recipe, stage by stage; what was done before is passed over, so a stopped run goes on."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from nanochat.config.speedrun import Recipe
+from nanochat.errors import StorageError
+from nanochat.model.sizes import count_parameters, flops_per_token
+from nanochat.report.collect import collect
+from nanochat.report.markdown import to_markdown
+from nanochat.runtime.context import RunContext
+from nanochat.runtime.devices import matmul_rate
+from nanochat.runtime.events import OnEvent, StageFinished, StageStarted
+from nanochat.runtime.files import atomic_write_json, atomic_write_text
+from nanochat.stages.evaluate import choose_tasks, evaluate_chat, is_evaluated
+from nanochat.stages.finetune import midtrain, sft
+from nanochat.stages.prepare import make_pocket_data, make_tokenizer
+from nanochat.stages.pretrain import base_horizon, pretrain
+
+STAGES = ("data", "tokenizer", "base", "mid", "sft", "eval", "report")
+TRAINED = ("base", "mid", "sft")
+
+# measured with the pocket recipe on two cores: share of the matmul rate that a step reaches, and what is no step
+STEP_EFFICIENCY = 0.55
+OVERHEAD_S = 110.0
+GPU_FLOPS = 1e14  # a cautious stand-in where the rate is not measured
+PROCESS_BYTES = 900_000_000  # Python, torch and its compiler before the first tensor
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """What a recipe will cost. Times and memory are estimates."""
+
+    parameters: int
+    matrix_parameters: int
+    tokens: int
+    flops: float
+    minutes: float
+    disk_bytes: int
+    free_disk_bytes: int
+    memory_bytes: int
+
+
+def make_plan(recipe: Recipe, context: RunContext) -> Plan:
+    """The cost of `recipe` on this machine.
+
+    Raises:
+        UsageError: sizes that cannot work.
+    """
+    vocab_size = recipe.tokenizer.vocab_size
+    model = recipe.base.model(vocab_size)
+    counts = count_parameters(model)
+    tokens = base_horizon(recipe.base, vocab_size).tokens + sum(
+        stage.num_steps * stage.total_batch_size for stage in (recipe.mid, recipe.sft)
+    )
+    flops = float(flops_per_token(model)) * tokens
+    rate = matmul_rate(context.dtype) if context.device == "cpu" else GPU_FLOPS
+    rows = recipe.base.device_batch_size * model.sequence_len
+    activations = rows * (12 * model.vocab_size + model.n_layer * model.n_embd * 60)
+    checkpoint = counts.total * 4 * 3  # weights and at most two momenta, float32
+    where = context.paths.base
+    while not where.exists():
+        where = where.parent
+    return Plan(
+        parameters=counts.total,
+        matrix_parameters=counts.matrices,
+        tokens=tokens,
+        flops=flops,
+        minutes=(flops / (rate * STEP_EFFICIENCY) + OVERHEAD_S) / 60,
+        disk_bytes=recipe.data.size // 2 + checkpoint * (recipe.base.keep + 1 + recipe.mid.keep + recipe.sft.keep),
+        free_disk_bytes=shutil.disk_usage(where).free,
+        memory_bytes=PROCESS_BYTES + checkpoint * 2 + activations,
+    )
+
+
+def check_disk(plan: Plan, folder: Path) -> None:
+    """Refuse to begin what will not fit.
+
+    Raises:
+        StorageError: less free than the plan needs.
+    """
+    if plan.free_disk_bytes < plan.disk_bytes:
+        raise StorageError(
+            f"{folder}: the run needs {plan.disk_bytes / 1e6:.0f} MB, {plan.free_disk_bytes / 1e6:.0f} MB are free",
+            "free some space, or put everything elsewhere with --base-dir",
+        )
+
+
+def speedrun(recipe: Recipe, plan: Plan, context: RunContext, on_event: OnEvent) -> Path:
+    """Run every stage that is not done yet.
+
+    Returns:
+        The report's path.
+
+    Raises:
+        NanochatError: as the stages do; run it again to go on.
+    """
+    tag = recipe.base.tag
+    folder = context.paths.models / tag
+    atomic_write_json(folder / "speedrun.json", {"tag": tag, "plan": dataclasses.asdict(plan)})
+    make_pocket_data(recipe.data, context, on_event)
+    make_tokenizer(recipe.tokenizer, context, on_event)
+    pretrain(recipe.base, context, on_event)
+    midtrain(recipe.mid, context, on_event)
+    last = sft(recipe.sft, context, on_event)
+    _evaluate(recipe, context, int(last.summary["step"]), on_event)
+
+    on_event(StageStarted(stage="report", tag=tag, total_steps=0))
+    path = folder / "report.md"
+    atomic_write_text(path, to_markdown(collect(folder)))
+    on_event(StageFinished(stage="report", step=0, elapsed_s=0.0))
+    return path
+
+
+def _evaluate(recipe: Recipe, context: RunContext, steps: int, on_event: OnEvent) -> None:
+    """Score base, mid and sft, each only where its scores are missing."""
+    tag, config = recipe.base.tag, recipe.evaluation
+    tasks = choose_tasks(config.tasks, config.max_problems)
+    exact = dataclasses.replace(context, dtype=config.dtype)
+    wanted = {"base": recipe.base.num_steps, "mid": recipe.mid.num_steps, "sft": steps}
+    on_event(StageStarted(stage="eval", tag=tag, total_steps=0))
+    for stage in TRAINED:
+        if not is_evaluated(exact, tag, stage, wanted[stage], tasks, config.max_problems):
+            evaluate_chat(f"{tag}:{stage}", config, exact, on_event)
+    on_event(StageFinished(stage="eval", step=steps, elapsed_s=0.0))

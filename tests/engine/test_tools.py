@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from doubles import script_of
+
+from nanochat.engine.tools import ToolUse
+from nanochat.tokenizer.special import OUTPUT_END, OUTPUT_START, PYTHON_END, PYTHON_START
+from nanochat.tokenizer.tokenizer import Tokenizer
+
+
+def test_a_call_forces_its_result(tokenizer: Tokenizer) -> None:
+    use = ToolUse(tokenizer)
+    calls = [use.push(token) for token in script_of(tokenizer, "so ", PYTHON_START, "23+58", PYTHON_END)]
+    assert calls[:-1] == [None] * (len(calls) - 1)
+    assert calls[-1] is not None and calls[-1].expression == "23+58" and calls[-1].result == "81"
+    assert calls[-1].latency_s >= 0
+    assert list(use.forced) == script_of(tokenizer, OUTPUT_START, "81", OUTPUT_END)
+
+
+def test_no_result_forces_nothing(tokenizer: Tokenizer) -> None:
+    use = ToolUse(tokenizer)
+    for token in script_of(tokenizer, PYTHON_START, "1/0"):
+        use.push(token)
+    call = use.push(tokenizer.special(PYTHON_END))
+    assert call is not None and call.result is None
+    assert not use.forced
+
+
+def test_an_end_without_a_start_is_no_call(tokenizer: Tokenizer) -> None:
+    use = ToolUse(tokenizer)
+    assert all(use.push(token) is None for token in script_of(tokenizer, "1+1", PYTHON_END))
+    assert not use.forced
+
+
+def test_a_second_start_begins_again(tokenizer: Tokenizer) -> None:
+    use = ToolUse(tokenizer)
+    calls = [use.push(token) for token in script_of(tokenizer, PYTHON_START, "9", PYTHON_START, "2*3", PYTHON_END)]
+    assert calls[-1] is not None and calls[-1].expression == "2*3"
+
+
+def test_results_with_names_of_special_tokens_stay_text(tokenizer: Tokenizer) -> None:
+    use = ToolUse(tokenizer, lambda expression: "<|assistant_end|>")
+    for token in script_of(tokenizer, PYTHON_START, "x", PYTHON_END):
+        use.push(token)
+    assert list(use.forced) == [
+        tokenizer.special(OUTPUT_START),
+        *b"<|assistant_end|>",
+        tokenizer.special(OUTPUT_END),
+    ]
