@@ -154,8 +154,8 @@ def test_a_whole_run_in_a_log() -> None:
         "✓ report  0:00",
     ]
     logged = [line for line in screen.lines if "elapsed" in line]
-    assert logged[1].startswith("  base  1/40 steps  2%  loss 8.00  15.3k tok/s  elapsed 0:3")
-    assert re.search(r"0:\d\d left$", logged[2])
+    assert logged[0].startswith("  base  1/40 steps  2%  loss 8.00  15.3k tok/s  elapsed 0:3")
+    assert re.search(r"0:\d\d left$", logged[1])
 
 
 @pytest.mark.parametrize("width", [30, 40, 60, 100])
@@ -184,8 +184,8 @@ def test_the_log_has_one_line_in_ten_seconds() -> None:
     with screen.show:
         screen.train("base", 200)
     logged = [line for line in screen.lines if "elapsed" in line]
-    assert len(logged) == 11  # 100 s of steps, and the wait before them
-    assert re.search(r"  base  21/200 steps  10%  loss 0.38  15.3k tok/s  elapsed 0:30  1:29 left", screen.text)
+    assert len(logged) == 10  # 100 s of steps
+    assert re.search(r"  base  21/200 steps  10%  loss 0.38  15.3k tok/s  elapsed 0:30  1:30 left", screen.text)
 
 
 def test_training_on_a_terminal() -> None:
@@ -194,7 +194,8 @@ def test_training_on_a_terminal() -> None:
         assert "preparing base…" in screen.picture
         screen.show(StageStarted(stage="base", tag="t", total_steps=110, tokens=1, machine={"compile": True}))
         screen.clock.now = 23.0
-        assert "compiling the training step (once, about a minute)…  elapsed 0:23" in screen.picture
+        assert "compiling the training step (once, about a minute)…" in screen.picture
+        assert "0%  0/110 steps  elapsed 0:23" in screen.picture
         for number in range(1, 47):
             screen.show(step("base", number, 110))
             screen.clock.now += 0.5
@@ -356,3 +357,13 @@ def test_standard_output_that_is_no_terminal_is_left_alone(capsys: pytest.Captur
         print("from a library", file=sys.stderr)
     assert capsys.readouterr().out == "data\n"
     assert "from a library" in screen.lines
+
+
+def test_scores_are_told_as_soon_as_the_next_model_is_asked() -> None:
+    screen = Screen("eval", terminal=False)
+    with screen.show:
+        screen.show(StageProgress(stage="eval", done=6.0, total=6, unit="tasks"))
+        screen.show(Evaluated(stage="base", step=1, name="facts", value=0.5))
+        assert screen.text == ""
+        screen.show(StageProgress(stage="eval", done=0.5, total=6, unit="tasks"))
+        assert screen.lines == ["  base  facts 50%"]

@@ -7,9 +7,7 @@ from typing import Any
 
 import pytest
 
-from nanochat.checkpoints import layout
 from nanochat.errors import StorageError
-from nanochat.report import collect as module
 from nanochat.report.collect import collect, newest_tag
 
 
@@ -30,10 +28,6 @@ def step(number: int, loss: float) -> dict[str, Any]:
 
 def started(resumed_from: int | None) -> dict[str, Any]:
     return {"event": "StageStarted", "total_steps": 5, "resumed_from": resumed_from}
-
-
-def test_stages_are_those_of_the_checkpoints() -> None:
-    assert module.STAGES == layout.STAGES
 
 
 def test_steps_that_a_resume_threw_away_do_not_count(tmp_path: Path) -> None:

@@ -25,7 +25,6 @@ import psutil
 from nanochat.runtime.files import atomic_write_json, translate_os_errors
 from nanochat.runtime.paths import NAME, Paths
 
-STAGES = ("base", "mid", "sft", "rl")  # in the order of training
 FINISHED = "finished.json"
 
 _STEP = re.compile(r"step_(\d{6,})")

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nanochat.checkpoints.layout import STAGES, read_finished, read_json, step_dirs, step_of, tags
+from nanochat.checkpoints.layout import read_finished, read_json, step_dirs, step_of, tags
 from nanochat.checkpoints.manifest import MANIFEST, check_all, read_manifest
 from nanochat.checkpoints.store import CONFIG, MODEL
+from nanochat.config.stages import STAGES
 from nanochat.errors import DamagedError
 from nanochat.runtime.events import read_events
 from nanochat.runtime.files import translate_os_errors

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from nanochat.checkpoints.layout import STAGES, is_finished, step_dirs, step_of, tags
+from nanochat.checkpoints.layout import is_finished, step_dirs, step_of, tags
 from nanochat.checkpoints.manifest import MANIFEST, verify
 from nanochat.checkpoints.store import Checkpoint, OnNotice, files_for_use, load_checkpoint
+from nanochat.config.stages import STAGES
 from nanochat.errors import DamagedError, MissingError, UsageError
 from nanochat.runtime.paths import Paths, check_name
 

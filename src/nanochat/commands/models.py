@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 def complete_selector(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Offers the models that exist, and their stages once a colon is there."""
-    from nanochat.checkpoints.layout import STAGES, tags
+    from nanochat.checkpoints.layout import tags
+    from nanochat.config.stages import STAGES
     from nanochat.errors import NanochatError
     from nanochat.runtime.paths import resolve_paths
 

@@ -120,7 +120,9 @@ def _bar_line(stage: StageTracker, width: int, now: float) -> Text:
     fraction = stage.fraction
     filled, open_ = bar(fraction or 0.0, min(40, max(10, width - 40)))
     left = stage.left(now)
-    if fraction == 1.0:
+    if _before_first_step(stage):
+        time_left = f"elapsed {duration(stage.elapsed(now))}"  # the line below is taken by words
+    elif fraction == 1.0:
         time_left = "finishing…" if stage.training else ""
     else:
         time_left = f"{duration(left)} left" if left is not None else ""
@@ -138,9 +140,9 @@ def _bar_line(stage: StageTracker, width: int, now: float) -> Text:
 
 
 def _figures_line(board: Board, stage: StageTracker, width: int, now: float) -> Text:
+    if _before_first_step(stage):
+        return fit([Part("  " + first_step_text(board, stage), "yellow")], width)
     elapsed = Part(f"elapsed {duration(stage.elapsed(now))}", "dim", 1)
-    if stage.training and stage.last is None:
-        return fit([Part("  " + first_step_text(board, stage), "yellow"), elapsed], width)
     if stage.last is not None:
         return fit(
             [
@@ -154,6 +156,10 @@ def _figures_line(board: Board, stage: StageTracker, width: int, now: float) -> 
         )
     rate = rate_text(stage)
     return fit([Part(f"  {elapsed.text}", "dim"), Part(rate, "", 1), Part(safe(stage.detail))], width)
+
+
+def _before_first_step(stage: StageTracker) -> bool:
+    return stage.training and stage.last is None
 
 
 def first_step_text(board: Board, stage: StageTracker) -> str:

@@ -1,8 +1,8 @@
 """The display of a run on stderr: one live block on a terminal, a line now and then everywhere else.
 
 Every event only changes a few fields; a thread of rich paints the block four times a second. Lines that a
-person wants to keep (a stage's end, scores, notices) are printed above it. Not covered: what other processes or
-C libraries write to the terminal meanwhile.
+person wants to keep (a stage's end, scores, notices) are printed above it. Not covered: what other processes
+or C libraries write to the terminal meanwhile.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ from nanochat.runtime.events import (
     StepDone,
 )
 
-REFRESH_PER_S = 4.0  # a picture costs about 2 ms; more often is no easier to read
+REFRESH_PER_S = 4.0  # a picture costs 0.3 ms; more often is no easier to read
 
 
 class ConsoleProgress:
     """Shows events; use it as a context manager and call it with each of them.
 
     Alive only on a terminal that moves its cursor and wants colour; else plain lines without any escape code.
-    The cursor stays visible, on an empty line below the block, so a killed process leaves a sane terminal too.
+    The cursor stays visible, on an empty line below the block, so a killed process leaves all well.
 
     Args:
         stages: the pipeline that is shown, in order; `("base",)` for a single stage.
@@ -105,7 +105,10 @@ class ConsoleProgress:
                 self._stage(event.stage).on_step(event, self._clock())
                 self._log()
             case StageProgress():
-                self._stage(event.stage).on_progress(event, self._clock())
+                stage = self._stage(event.stage)
+                if event.done < stage.done:  # the next model is asked: the scores of the last one are complete
+                    self._print_scores()
+                stage.on_progress(event, self._clock())
                 self._log()
             case Evaluated():
                 self._on_evaluated(event)

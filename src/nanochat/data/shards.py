@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nanochat.errors import DamagedError, MissingError
+from nanochat.errors import DamagedError, MissingError, UsageError
 from nanochat.runtime.files import translate_os_errors
 
 
@@ -49,9 +49,13 @@ class DataSet:
         return cls(name=name, train=shards[:-1], validation=shards[-1])
 
 
-@lru_cache(maxsize=4)
 def _open(path: Path) -> pq.ParquetFile:
-    return pq.ParquetFile(path)
+    return _open_as_of(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=4)
+def _open_as_of(path: Path, modified_ns: int) -> pq.ParquetFile:
+    return pq.ParquetFile(path)  # a shard that was written anew is another file
 
 
 def row_groups(path: Path) -> int:
@@ -91,18 +95,26 @@ class _damage:
 
 
 def documents(shards: tuple[Path, ...], start: Position | None = None) -> Iterator[tuple[Position, str]]:
-    """All documents with their places, from `start` on, epoch after epoch without end."""
+    """All documents with their places, from `start` on, epoch after epoch without end.
+
+    Raises:
+        UsageError: a whole pass met no text.
+    """
     at = start or Position()
     epoch, shard, group, row = at.epoch, at.shard, at.group, at.row
     while True:
+        found = (shard, group, row) != (0, 0, 0)  # part of a pass proves nothing
         while shard < len(shards):
             groups = row_groups(shards[shard])
             while group < groups:
                 texts = read_group(shards[shard], group)
                 for i in range(row, len(texts)):
+                    found = found or bool(texts[i])
                     yield Position(epoch, shard, group, i), texts[i]
                 group, row = group + 1, 0
             shard, group = shard + 1, 0
+        if not found:
+            raise UsageError("the data set has only empty documents", "import some text: nanochat data pocket")
         epoch, shard = epoch + 1, 0
 
 

@@ -1,7 +1,7 @@
 """The calculator that models call: a parser of its own, never eval.
 
 Two kinds of expression: arithmetic with + - * / and parentheses on decimal numbers, commas dropped; and
-`'text'.count('x')`. Everything else has no result, nor has what is too long, too deep or too large, or divides
+`'text'.count('x')`. Everything else has no result, nor has what is too long, too deep, too large or divided
 by zero. Work is bounded by the bounds on the text, so there is no timeout and it runs in any thread.
 """
 

@@ -1,7 +1,7 @@
 """A conversation with a model: text in, events out.
 
 The session keeps the history, tool calls included, streams text that is always valid Unicode, and forgets its
-oldest turns when the context is full. It prints nothing: a terminal, a server and a test consume the same events.
+oldest turns when the context is full. It prints nothing: terminal, server and test consume the same events.
 """
 
 from __future__ import annotations

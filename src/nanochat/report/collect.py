@@ -15,10 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nanochat.config.stages import STAGES
 from nanochat.runtime.events import read_events
 from nanochat.runtime.files import translate_os_errors
-
-STAGES = ("base", "mid", "sft", "rl")
 
 Record = Mapping[str, Any]
 

@@ -18,7 +18,6 @@ from nanochat.tasks.pocket import TRAIN_SIZES, pocket_tasks
 from nanochat.tokenizer.render import render
 from nanochat.tokenizer.tokenizer import Tokenizer
 from nanochat.training.batches import ConversationBatches, Rendered, fixed_batches
-from nanochat.training.horizon import REFERENCE_BATCH
 from nanochat.training.loop import Dials
 from nanochat.training.optimizer import LearningRates, build_optimizer
 from nanochat.training.schedule import finetune_momentum, lr_multiplier
@@ -95,10 +94,10 @@ def finetune(
             pad=tokenizer.bos,
             state=resumed.state["loader"] if resumed else None,
         )
+        # no sqrt rule for the batch here: fine-tuning takes its rates as given
         optimizer = build_optimizer(
             model,
             LearningRates().scaled(config.lr_scale),
-            batch_scale=(batch_tokens / REFERENCE_BATCH) ** 0.5,
             plain=True,
         )
         if resumed and resumed.optimizer_state:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from filelock import FileLock, Timeout
 
-from nanochat.checkpoints.layout import is_finished, mark_finished, read_finished, read_json
+from nanochat.checkpoints.layout import clear_finished, mark_finished, read_finished, read_json, step_of
 from nanochat.checkpoints.store import Checkpoint, latest_valid, load_checkpoint, save_checkpoint
 from nanochat.config.train import TrainConfig
 from nanochat.engine.engine import Engine
@@ -117,9 +117,13 @@ class StageRun:
             UsageError: a run with other settings lives in the folder.
         """
         self._refuse_other_settings()
-        if not is_finished(self.folder) or latest_valid(self.folder, self.notice) is None:
+        summary = read_finished(self.folder)
+        if summary is None:
             return None
-        summary = read_finished(self.folder) or {}
+        newest = latest_valid(self.folder)
+        if newest is None or step_of(newest) < int(summary.get("step", 0)):
+            clear_finished(self.folder)  # the last checkpoint is damaged: `resume` says so and goes on before it
+            return None
         self._outside(
             StageFinished(
                 stage=self.stage,

@@ -112,17 +112,13 @@ class ConversationBatches:
             self._next = int(state["next"])
             self.counts = ConversationCounts(*state["counts"])
             for index in state["buffer"]:
-                rendered = self._fitted(index)
+                rendered = _fitted(self._read(index), self._row_len)
                 if rendered is not None:
                     self._buffer.add(len(rendered[0]), (index, rendered))
 
     def step(self, rows: int) -> Batch:
         """The next `rows` rows."""
-        packed = [self._row() for _ in range(rows)]
-        ids = torch.tensor([row for row, _ in packed])
-        mask = torch.tensor([supervised for _, supervised in packed], dtype=torch.bool)
-        targets = ids[:, 1:].masked_fill(~mask[:, 1:], -1)
-        return Batch(ids[:, :-1].contiguous(), targets)
+        return _batch([_row(self._buffer, self._row_len, self._pad, self._refill) for _ in range(rows)])
 
     def state(self) -> dict[str, Any]:
         """Numbers of the next and of the buffered conversations."""
@@ -137,18 +133,13 @@ class ConversationBatches:
         """How often the conversations have been read, as a fraction."""
         return self._next / self._count
 
-    def _fitted(self, index: int) -> Rendered | None:
-        """A conversation cut to a row, or None when nothing in it would be trained."""
-        ids, mask = self._read(index)
-        ids, mask = ids[: self._row_len], mask[: self._row_len]
-        return (ids, mask) if any(mask[1:]) else None
-
     def _refill(self) -> None:
         useless = 0
         while len(self._buffer) < self._limit:
             index = self._next % self._count
             self._next += 1
-            rendered = self._fitted(index)
+            whole = self._read(index)
+            rendered = _fitted(whole, self._row_len)
             if rendered is None:
                 self.counts.dropped += 1
                 useless += 1
@@ -159,33 +150,52 @@ class ConversationBatches:
                     )
                 continue
             self.counts.packed += 1
-            self.counts.cropped += len(rendered[0]) == self._row_len
+            self.counts.cropped += len(whole[0]) > self._row_len
             self._buffer.add(len(rendered[0]), (index, rendered))
 
-    def _row(self) -> Rendered:
-        ids: list[int] = []
-        mask: list[int] = []
-        while True:
-            self._refill()
-            item = self._buffer.take_largest(self._row_len - len(ids))
-            if item is None:
-                break
-            ids += item[1][0]
-            # the first token of a conversation follows another one: nothing predicts it
-            mask += [0, *item[1][1][1:]]
-            if len(ids) == self._row_len:
-                break
-        padding = self._row_len - len(ids)
-        return ids + [self._pad] * padding, mask + [0] * padding
+
+def _fitted(rendered: Rendered, row_len: int) -> Rendered | None:
+    """A conversation cut to a row, or None when nothing in it would be trained."""
+    ids, mask = rendered[0][:row_len], rendered[1][:row_len]
+    return (ids, mask) if any(mask[1:]) else None
+
+
+def _row(
+    buffer: BestFitBuffer[tuple[int, Rendered]], row_len: int, pad: int, refill: Callable[[], None] | None = None
+) -> Rendered:
+    """One row filled from the buffer, which is refilled before each pick."""
+    ids: list[int] = []
+    mask: list[int] = []
+    while len(ids) < row_len:
+        if refill:
+            refill()
+        item = buffer.take_largest(row_len - len(ids))
+        if item is None:
+            break
+        ids += item[1][0]
+        # the first token of a conversation follows another one: nothing predicts it
+        mask += [0, *item[1][1][1:]]
+    padding = row_len - len(ids)
+    return ids + [pad] * padding, mask + [0] * padding
+
+
+def _batch(packed: Sequence[Rendered]) -> Batch:
+    ids = torch.tensor([row for row, _ in packed])
+    mask = torch.tensor([supervised for _, supervised in packed], dtype=torch.bool)
+    targets = ids[:, 1:].masked_fill(~mask[:, 1:], -1)
+    return Batch(ids[:, :-1].contiguous(), targets)
 
 
 def fixed_batches(rendered: Sequence[Rendered], sequence_len: int, rows: int, pad: int) -> list[Batch]:
-    """Every conversation once, for validation, in batches of `rows`; the order is by length."""
-    source = ConversationBatches(lambda i: rendered[i], len(rendered), sequence_len, pad=pad)
-    batches = []
-    while source.epoch < 1:
-        batches.append(source.step(rows))
-    return batches
+    """Every conversation once, for validation, in batches of at most `rows`; the longest come first."""
+    buffer: BestFitBuffer[tuple[int, Rendered]] = BestFitBuffer()
+    for index, whole in enumerate(rendered):
+        if fitted := _fitted(whole, sequence_len + 1):
+            buffer.add(len(fitted[0]), (index, fitted))
+    packed = []
+    while len(buffer):
+        packed.append(_row(buffer, sequence_len + 1, pad))
+    return [_batch(packed[at : at + rows]) for at in range(0, len(packed), rows)]
 
 
 def text_batches(rows: Sequence[np.ndarray], batch_rows: int) -> list[Batch]:

@@ -1,0 +1,3 @@
+"""The training stages a model can go through, in order."""
+
+STAGES = ("base", "mid", "sft", "rl")
