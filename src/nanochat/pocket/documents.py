@@ -331,12 +331,12 @@ def _life(rnd: Rnd) -> str:
 
 
 _WEIGHTS: dict[Callable[[Rnd], str], int] = {
-    _articles: 20,
-    _notes: 14,
-    _questions: 18,
-    _arithmetic: 9,
+    _articles: 16,
+    _notes: 12,
+    _questions: 16,
+    _arithmetic: 7,
     _letters: 9,
-    _lists: 20,
-    _life: 10,
+    _lists: 34,
+    _life: 6,
 }
 _MAKERS = tuple(maker for maker, weight in _WEIGHTS.items() for _ in range(weight))

@@ -1,0 +1,85 @@
+"""The dials of the training stages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nanochat.config.data import PocketDataConfig, TokenizerConfig
+from nanochat.config.evaluate import ChatEvalConfig
+from nanochat.config.train import BaseTrainConfig, ChatTrainConfig, MidTrainConfig, SftConfig, TrainConfig
+from nanochat.errors import UsageError
+
+
+@pytest.mark.parametrize("stage", [BaseTrainConfig, MidTrainConfig, SftConfig])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("device_batch_size", 0),
+        ("keep", 0),
+        ("total_batch_size", -1),
+        ("num_steps", -1),
+        ("eval_every", -5),
+        ("save_every", -5),
+        ("seed", -1),
+        ("threads", -1),
+        ("warmdown", 1.5),
+        ("final_lr", -0.1),
+    ],
+)
+def test_every_stage_refuses(stage: type[TrainConfig], name: str, value: Any) -> None:
+    with pytest.raises(UsageError) as caught:
+        stage(**{name: value})
+    assert f"{name} ({value})" in caught.value.message
+    assert f"--{name.replace('_', '-')}" in caught.value.hint
+
+
+def test_stages_refuse_their_own() -> None:
+    with pytest.raises(UsageError, match="ratio"):
+        BaseTrainConfig(ratio=0)
+    with pytest.raises(UsageError, match="conversations"):
+        ChatTrainConfig(conversations=0)
+    with pytest.raises(UsageError, match="vocab_size .264. must be at least 265"):
+        TokenizerConfig(vocab_size=264)
+    with pytest.raises(UsageError, match="doc_cap"):
+        TokenizerConfig(doc_cap=0)
+    with pytest.raises(UsageError, match="max_problems"):
+        ChatEvalConfig(max_problems=0)
+    assert TokenizerConfig(vocab_size=265)
+    assert PocketDataConfig().size > 0
+
+
+def test_micro_steps() -> None:
+    assert BaseTrainConfig(device_batch_size=32).micro_steps(2048, 2**19) == 8
+    with pytest.raises(UsageError) as caught:
+        BaseTrainConfig(device_batch_size=3).micro_steps(128, 1000)
+    assert "total_batch_size (1000)" in caught.value.message
+    assert "3 * 128 = 384" in caught.value.message
+    assert "--total-batch-size 1152" in caught.value.hint
+
+
+@given(rows=st.integers(1, 64), length=st.integers(1, 4096), total=st.integers(1, 2**20))
+def test_the_hint_of_micro_steps_works(rows: int, length: int, total: int) -> None:
+    config = BaseTrainConfig(device_batch_size=rows)
+    try:
+        assert config.micro_steps(length, total) * rows * length == total
+    except UsageError as error:
+        words = error.hint.split()
+        better = int(words[words.index("--total-batch-size") + 1].rstrip(","))
+        assert config.micro_steps(length, better) >= 1
+
+
+def test_recipes_are_the_eras() -> None:
+    modern = BaseTrainConfig(depth=4, head_dim=64, window_pattern="SL").model(500)
+    classic = BaseTrainConfig(depth=4, head_dim=64, recipe="classic").model(500)
+    assert (modern.smear, modern.window_pattern, modern.vocab_size) == (True, "SL", 500)
+    assert (classic.smear, classic.window_pattern, classic.rope_base) == (False, "", 10_000.0)
+    assert modern.n_embd == classic.n_embd == 256
+
+
+def test_impossible_depth() -> None:
+    with pytest.raises(UsageError, match=r"depth \(0\)"):
+        BaseTrainConfig(depth=0).model(500)
