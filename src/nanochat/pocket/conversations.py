@@ -219,8 +219,8 @@ def _choice(rnd: Rnd, split: Split) -> list[Turn]:
         if is_test_combination(question, choices) == (split == "test"):
             break
     turns = [_letter_turn(choice_prompt(question, choices), LETTERS[choices.index(answer)])]
-    if split == "train" and rnd() < 0.6:  # the same list asked again: more letters learnt per token
-        turns += _same_choices(rnd, relation, choices, 1 + int(rnd() * 3))
+    if split == "train" and rnd() < 0.8:  # the same list asked again: more letters learnt per token
+        turns += _same_choices(rnd, relation, choices, 2 + int(rnd() * 4))
     return turns
 
 
@@ -255,7 +255,7 @@ def _lookup(rnd: Rnd, split: Split) -> list[Turn]:
         return _kind_lookup(rnd)
     items = draw_items(rnd)
     turns = []
-    for number, place in enumerate(sample(rnd, range(4), 1 + int(rnd() * 3))):
+    for number, place in enumerate(sample(rnd, range(4), 2 + int(rnd() * 3))):
         question = pick(rnd, phrases.LOOKUP).format(item=items[place])
         prompt = pick(rnd, phrases.CHOICE_AGAIN).format(question=question) if number else choice_prompt(question, items)
         turns.append(_letter_turn(prompt, LETTERS[place]))

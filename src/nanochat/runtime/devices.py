@@ -7,6 +7,7 @@ import os
 import platform
 import shutil
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import psutil
@@ -44,7 +45,7 @@ def pick_threads(wanted: int) -> int:
 
 
 def pick_dtype(wanted: str, device: str) -> str:
-    """`wanted`, or for "auto" bfloat16 where it is faster: by rule on GPUs, by a 0.2 s matmul probe on CPUs."""
+    """`wanted`, or for "auto" bfloat16 where it is faster: by rule on GPUs, by a short matmul probe on CPUs."""
     import torch
 
     if wanted != "auto":
@@ -53,22 +54,28 @@ def pick_dtype(wanted: str, device: str) -> str:
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
     if device == "mps":
         return "float32"
-    return "bfloat16" if matmul_rate("bfloat16") >= BF16_GAIN * matmul_rate("float32") else "float32"
+    rates = matmul_rates(("float32", "bfloat16"))
+    return "bfloat16" if rates["bfloat16"] >= BF16_GAIN * rates["float32"] else "float32"
 
 
-def matmul_rate(dtype: str, size: int = 512) -> float:
-    """Floating-point operations per second of a CPU matmul, best of several so that a busy core misleads less."""
+def matmul_rates(dtypes: Sequence[str], size: int = 512, seconds: float = 0.5) -> dict[str, float]:
+    """Floating-point operations per second of a CPU matmul in each dtype.
+
+    The dtypes take turns and the best of all repeats counts, so that a core busy elsewhere misleads less. Takes
+    `seconds` or, on a slow machine, three turns.
+    """
     import torch
 
-    a = torch.ones(size, size, dtype=getattr(torch, dtype))
-    b = a.clone()
-    a @ b
-    best = math.inf
-    for _ in range(8):
-        start = time.perf_counter()
-        a @ b
-        best = min(best, time.perf_counter() - start)
-    return 2 * size**3 / best
+    matrices = {name: torch.ones(size, size, dtype=getattr(torch, name)) for name in dtypes}
+    best = dict.fromkeys(dtypes, math.inf)
+    begun, turns = time.perf_counter(), 0
+    while turns < 3 or time.perf_counter() - begun < seconds:
+        turns += 1
+        for name, matrix in matrices.items():
+            start = time.perf_counter()
+            matrix @ matrix
+            best[name] = min(best[name], time.perf_counter() - start)
+    return {name: 2 * size**3 / took for name, took in best.items()}
 
 
 def cxx_compiler() -> str | None:

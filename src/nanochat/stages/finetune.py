@@ -14,7 +14,7 @@ from nanochat.runtime.context import RunContext
 from nanochat.runtime.events import OnEvent
 from nanochat.stages.run import StageResult, StageRun, compute_model
 from nanochat.tasks.mixture import Mixture
-from nanochat.tasks.pocket import TRAIN_SIZES, pocket_tasks
+from nanochat.tasks.pocket import pocket_tasks
 from nanochat.tokenizer.render import render
 from nanochat.tokenizer.tokenizer import Tokenizer
 from nanochat.training.batches import ConversationBatches, Rendered, fixed_batches
@@ -24,6 +24,17 @@ from nanochat.training.schedule import finetune_momentum, lr_multiplier
 
 PREVIOUS = {"mid": "base", "sft": "mid"}
 VALIDATION_PER_TASK = 40
+
+# Binding a choice to its letter is learnt last and only where the answer alone is trained (a letter is one token in
+# sixty of a conversation): so sft is mostly lists, and mid mostly everything else.
+SHARES = {
+    "mid": {
+        "facts": 8, "arithmetic": 4, "counting": 4, "spelling": 2, "choice": 4, "lookup": 4, "identity": 1, "dialogue": 1
+    },
+    "sft": {
+        "facts": 5, "arithmetic": 2, "counting": 2, "spelling": 2, "choice": 10, "lookup": 8, "identity": 1, "dialogue": 1
+    },
+}  # fmt: skip
 MEAN_CONVERSATION_TOKENS = 60  # of the pocket mixture; decides only how long a run of N conversations is
 
 
@@ -37,11 +48,11 @@ def sft(config: SftConfig, context: RunContext, on_event: OnEvent) -> StageResul
     return finetune("sft", config, context, on_event)
 
 
-def pocket_mixture(count: int, seed: int, stream: int) -> Mixture:
-    """`count` training conversations in the proportions of the pocket tasks; another `stream`, other ones."""
-    total = sum(TRAIN_SIZES.values())
-    sizes = {name: max(1, round(count * size / total)) for name, size in TRAIN_SIZES.items()}
-    tasks = pocket_tasks("train", sizes=sizes, seed=stream)
+def pocket_mixture(stage: Literal["mid", "sft"], count: int, seed: int) -> Mixture:
+    """`count` training conversations in the stage's proportions; each stage has conversations of its own."""
+    shares = SHARES[stage]
+    sizes = {name: max(1, round(count * share / sum(shares.values()))) for name, share in shares.items()}
+    tasks = pocket_tasks("train", sizes=sizes, seed=list(SHARES).index(stage))
     return Mixture([(task, None) for task in tasks.values()], seed=seed)
 
 
@@ -85,7 +96,7 @@ def finetune(
         sequence_len = model_config.sequence_len
         batch_tokens = config.total_batch_size or config.device_batch_size * sequence_len
         config.micro_steps(sequence_len, batch_tokens)
-        mixture = pocket_mixture(config.conversations, config.seed, stream=len(stage))
+        mixture = pocket_mixture(stage, config.conversations, config.seed)
         steps = config.num_steps or max(1, len(mixture) * MEAN_CONVERSATION_TOKENS // batch_tokens)
         source = ConversationBatches(
             lambda i: _trainable(render(tokenizer, mixture[i]), train_all=train_all),

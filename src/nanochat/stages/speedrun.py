@@ -13,7 +13,7 @@ from nanochat.model.sizes import count_parameters, flops_per_token
 from nanochat.report.collect import collect
 from nanochat.report.markdown import to_markdown
 from nanochat.runtime.context import RunContext
-from nanochat.runtime.devices import matmul_rate
+from nanochat.runtime.devices import matmul_rates
 from nanochat.runtime.events import OnEvent, StageFinished, StageStarted
 from nanochat.runtime.files import atomic_write_json, atomic_write_text
 from nanochat.stages.evaluate import choose_tasks, evaluate_chat, is_evaluated
@@ -58,7 +58,7 @@ def make_plan(recipe: Recipe, context: RunContext) -> Plan:
         stage.num_steps * stage.total_batch_size for stage in (recipe.mid, recipe.sft)
     )
     flops = float(flops_per_token(model)) * tokens
-    rate = matmul_rate(context.dtype) if context.device == "cpu" else GPU_FLOPS
+    rate = matmul_rates((context.dtype,))[context.dtype] if context.device == "cpu" else GPU_FLOPS
     rows = recipe.base.device_batch_size * model.sequence_len
     activations = rows * (12 * model.vocab_size + model.n_layer * model.n_embd * 60)
     checkpoint = counts.total * 4 * 3  # weights and at most two momenta, float32

@@ -19,13 +19,13 @@ from nanochat.tokenizer.conversation import Conversation, Message
 
 TEST_KINDS: tuple[str, ...] = ("facts", "arithmetic", "counting", "spelling", "choice", "identity")
 TRAIN_SIZES: dict[str, int] = {
-    "facts": 8_000,
-    "arithmetic": 4_000,
-    "counting": 4_000,
-    "spelling": 1_000,
-    "choice": 6_000,
-    "lookup": 3_000,
-    "identity": 600,
+    "facts": 7_000,
+    "arithmetic": 3_000,
+    "counting": 3_500,
+    "spelling": 2_000,
+    "choice": 8_000,
+    "lookup": 8_000,
+    "identity": 1_500,
     "dialogue": 1_000,
 }
 """Default sizes of the training split, in conversations."""

@@ -1,0 +1,82 @@
+"""Choices about this machine."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from nanochat.errors import UsageError
+from nanochat.runtime import devices
+from nanochat.runtime.paths import Paths
+
+
+@pytest.fixture
+def only_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+
+
+@pytest.mark.usefixtures("only_cpu")
+def test_device() -> None:
+    assert devices.pick_device("auto") == devices.pick_device("cpu") == "cpu"
+    for wanted in ("cuda", "mps", "tpu"):
+        with pytest.raises(UsageError, match=wanted) as caught:
+            devices.pick_device(wanted)
+        assert "--device cpu" in caught.value.hint
+
+
+def test_dtype_follows_the_probe(monkeypatch: pytest.MonkeyPatch) -> None:
+    rates = {"bfloat16": 4.0, "float32": 2.0}
+    monkeypatch.setattr(devices, "matmul_rate", lambda dtype: rates[dtype])
+    assert devices.pick_dtype("auto", "cpu") == "bfloat16"
+    rates["bfloat16"] = 2.2
+    assert devices.pick_dtype("auto", "cpu") == "float32"
+    assert devices.pick_dtype("bfloat16", "cpu") == "bfloat16"
+    assert devices.pick_dtype("auto", "mps") == "float32"
+
+
+def test_matmul_rate() -> None:
+    assert devices.matmul_rate("float32", size=16) > 0
+
+
+def test_threads() -> None:
+    assert devices.pick_threads(3) == 3
+    assert devices.pick_threads(0) >= 1
+
+
+def test_compile_needs_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    used, lacking = devices.pick_compile("auto", "cpu")
+    assert not used
+    assert "g++" in lacking
+    assert devices.pick_compile("off", "cpu") == (False, "")
+    with pytest.raises(UsageError, match="no C\\+\\+ compiler") as caught:
+        devices.pick_compile("on", "cpu")
+    assert "--compile" in caught.value.hint
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
+    assert devices.pick_compile("auto", "cpu") == (True, "")
+
+
+@pytest.mark.usefixtures("only_cpu")
+def test_context(tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    try:
+        context, notices = devices.open_context(
+            Paths(base=tmp_path, cache=tmp_path), dtype="float32", compile="off", threads=1
+        )
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+    assert (context.device, context.dtype, context.compile, context.threads) == ("cpu", "float32", False, 1)
+    assert notices == []
+
+
+def test_description_is_plain_json() -> None:
+    described = devices.describe_machine()
+    assert json.loads(json.dumps(described)) == described
+    assert torch.__version__.split("+")[0] in json.dumps(described)

@@ -1,0 +1,117 @@
+"""A toy installation: 300 KB of pocket text, 512 tokens, models of one or two layers."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from nanochat.config.data import PocketDataConfig, TokenizerConfig
+from nanochat.config.train import BaseTrainConfig, MidTrainConfig, SftConfig, TrainConfig
+from nanochat.runtime.context import RunContext
+from nanochat.runtime.events import Event, OnEvent
+from nanochat.runtime.paths import Paths
+from nanochat.stages.finetune import midtrain, sft
+from nanochat.stages.prepare import make_pocket_data, make_tokenizer
+from nanochat.stages.pretrain import pretrain
+from nanochat.stages.run import StageResult
+
+MACHINE: dict[str, Any] = {"device": "cpu", "dtype": "float32", "compile": "off", "threads": 1}
+SHARED: dict[str, Any] = {
+    **MACHINE,
+    "tag": "toy",
+    "device_batch_size": 4,
+    "total_batch_size": 8 * 128,
+    "num_steps": 6,
+    "eval_every": 3,
+    "eval_tokens": 1024,
+    "save_every": 2,
+}
+CONFIGS: dict[str, TrainConfig] = {
+    "base": BaseTrainConfig(**SHARED, depth=2, head_dim=32, aspect_ratio=32, sequence_len=128, warmup=2),
+    "mid": MidTrainConfig(**SHARED, conversations=200),
+    "sft": SftConfig(**SHARED, conversations=200),
+}
+STAGES: dict[str, Callable[..., StageResult]] = {"base": pretrain, "mid": midtrain, "sft": sft}
+
+
+def context_of(base: Path) -> RunContext:
+    return RunContext(
+        paths=Paths(base=base, cache=base / "cache"), device="cpu", dtype="float32", compile=False, threads=1
+    )
+
+
+class Toy:
+    """An installation of its own for one test."""
+
+    def __init__(self, base: Path) -> None:
+        self.base = base
+        self.context = context_of(base)
+
+    def folder(self, stage: str) -> Path:
+        return self.base / "models" / "toy" / stage
+
+    def config(self, stage: str, **changes: Any) -> TrainConfig:
+        return replace(CONFIGS[stage], **changes)
+
+    def train(self, stage: str, on_event: OnEvent | None = None, **changes: Any) -> tuple[StageResult, list[Event]]:
+        events: list[Event] = []
+
+        def listen(event: Event) -> None:
+            events.append(event)
+            if on_event:
+                on_event(event)
+
+        result = STAGES[stage](self.config(stage, **changes), self.context, listen)
+        return result, events
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data and tokenizer, not to be changed."""
+    base = tmp_path_factory.mktemp("prepared")
+    context = context_of(base)
+    make_pocket_data(PocketDataConfig(size=300_000, shard_size=100_000), context, lambda event: None)
+    make_tokenizer(TokenizerConfig(vocab_size=512), context, lambda event: None)
+    return base
+
+
+@pytest.fixture(scope="session")
+def trained(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """All three stages in one go: the installation, and each stage's events. Not to be changed."""
+    base = tmp_path_factory.mktemp("trained") / "base"
+    shutil.copytree(prepared, base)
+    toy = Toy(base)
+    return {"toy": toy, **{stage: toy.train(stage) for stage in STAGES}}
+
+
+@pytest.fixture
+def toy(prepared: Path, tmp_path: Path) -> Iterator[Toy]:
+    """Data and tokenizer, no model yet."""
+    base = tmp_path / "base"
+    shutil.copytree(prepared, base)
+    yield Toy(base)
+
+
+@pytest.fixture
+def toy_before(trained: dict[str, Any], tmp_path: Path) -> Callable[[str], Toy]:
+    """`toy_before(stage)`: everything up to that stage, the stage itself not begun."""
+
+    def make(stage: str) -> Toy:
+        base = tmp_path / "base"
+        shutil.copytree(trained["toy"].base, base)
+        for later in list(STAGES)[list(STAGES).index(stage) :]:
+            shutil.rmtree(base / "models" / "toy" / later)
+        return Toy(base)
+
+    return make

@@ -1,0 +1,168 @@
+"""The loop with a source, a loss and a clock of the test's own."""
+
+from __future__ import annotations
+
+import gc
+import math
+import signal
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from nanochat.errors import DivergedError, Interrupted
+from nanochat.runtime.events import Event, Notice, StepDone
+from nanochat.training.batches import Batch
+from nanochat.training.loop import Dials, Loop, TrainState, compiled_loss
+from nanochat.training.optimizer import Group, Optimizer
+
+ROWS, LENGTH = 4, 6
+
+
+@dataclass
+class Source:
+    """Counts up; targets of the second half of each row are ignored."""
+
+    made: int = 0
+
+    def step(self, rows: int) -> Batch:
+        self.made += 1
+        ids = torch.full((rows, LENGTH), self.made)
+        targets = ids.clone()
+        targets[:, LENGTH // 2 :] = -1
+        targets[0] = -1  # micro-batches differ in how much counts
+        return Batch(ids, targets)
+
+    def state(self) -> dict[str, Any]:
+        return {"made": self.made}
+
+
+@dataclass
+class Probe:
+    weight: nn.Parameter = field(default_factory=lambda: nn.Parameter(torch.tensor([2.0])))
+    events: list[Event] = field(default_factory=list)
+    evaluated: list[int] = field(default_factory=list)
+    saved: list[int] = field(default_factory=list)
+    bad: set[int] = field(default_factory=set)
+    micro_rows: int = ROWS
+    on_event: Any = None
+
+    def loss(self, ids: Tensor, targets: Tensor) -> Tensor:
+        value = (targets >= 0).sum() * self.weight.square().sum()
+        return value * math.nan if int(ids[0, 0]) in self.bad else value
+
+    def listen(self, event: Event) -> None:
+        self.events.append(event)
+        if self.on_event:
+            self.on_event(event)
+
+    def run(self, steps: int = 5, state: TrainState | None = None, **options: Any) -> TrainState:
+        group = Group(name="w", kind="adamw", params={"w": self.weight}, lr=0.01)
+        settings: dict[str, Any] = {"eval_every": 0, "save_every": 0, **options}
+        loop = Loop(
+            stage="base",
+            loss=self.loss,
+            optimizer=Optimizer(groups=[group]),
+            source=Source(),
+            rows=ROWS,
+            micro_rows=self.micro_rows,
+            total_steps=steps,
+            dials=lambda step: Dials(lr_multiplier=1.0, momentum=0.9),
+            device="cpu",
+            evaluate=lambda state: self.evaluated.append(state.step),
+            save=lambda state: self.saved.append(state.step),
+            on_event=self.listen,
+            **settings,
+        )
+        return loop.run(state or TrainState())
+
+    @property
+    def losses(self) -> list[float]:
+        return [event.loss for event in self.events if isinstance(event, StepDone)]
+
+
+def test_a_run() -> None:
+    probe = Probe()
+    state = probe.run(eval_every=2, save_every=3)
+    assert probe.evaluated == [2, 4, 5]
+    assert probe.saved == [3, 5]
+    assert (state.step, state.tokens, state.first_loss) == (5, 5 * ROWS * LENGTH, 4.0)
+    assert probe.losses[0] == 4.0
+    assert probe.losses == sorted(probe.losses, reverse=True)
+    last = probe.events[-1]
+    assert isinstance(last, StepDone)
+    assert (last.step, last.total_steps, last.tokens) == (5, 5, state.tokens)
+    assert last.tokens_per_s > 0
+
+
+def test_zero_means_only_at_the_end() -> None:
+    probe = Probe()
+    probe.run()
+    assert (probe.evaluated, probe.saved) == ([5], [5])
+
+
+@pytest.mark.parametrize("micro_rows", [1, 2, 4])
+def test_the_loss_is_the_mean_over_the_targets_of_the_step(micro_rows: int) -> None:
+    probe = Probe(micro_rows=micro_rows)
+    probe.run(2)
+    assert probe.losses[0] == pytest.approx(4.0)
+    assert float(probe.weight.detach()) == pytest.approx(1.98, abs=1e-3)
+
+
+def test_a_finished_state_does_nothing() -> None:
+    probe = Probe()
+    probe.run(5, TrainState(step=5))
+    assert (probe.events, probe.evaluated, probe.saved) == ([], [], [])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_at_the_next_boundary(number: int) -> None:
+    def on_event(event: Event) -> None:
+        if isinstance(event, StepDone) and event.step == 3:
+            signal.raise_signal(number)
+
+    probe = Probe(on_event=on_event)
+    with pytest.raises(Interrupted, match="step 3 of 5"):
+        probe.run()
+    assert probe.saved == [3]
+
+
+def test_a_signal_in_the_last_step_ends_as_usual() -> None:
+    probe = Probe(on_event=lambda event: signal.raise_signal(signal.SIGINT))
+    assert probe.run(1).step == 1
+    assert probe.saved == [1]
+
+
+def test_single_bad_losses_leave_the_weights_alone() -> None:
+    probe = Probe(bad={2, 3})
+    state = probe.run()
+    assert state.step == 5
+    assert [event.message.split()[2] for event in probe.events if isinstance(event, Notice)] == ["nan", "nan"]
+    assert math.isfinite(state.loss)
+    assert torch.isfinite(probe.weight).all()
+
+
+def test_three_bad_losses_in_a_row_are_a_divergence() -> None:
+    probe = Probe(bad={1, 2, 4, 5, 6})
+    with pytest.raises(DivergedError, match="step 6"):
+        probe.run(10, save_every=1)
+    assert torch.isfinite(probe.weight).all()
+    assert 6 not in probe.saved
+
+
+def test_the_garbage_collector_is_given_back() -> None:
+    Probe().run()
+    assert gc.isenabled()
+    assert gc.get_freeze_count() == 0
+
+
+def test_loss_without_compilation() -> None:
+    class Model(nn.Module):
+        def forward(self, ids: Tensor, targets: Tensor, reduction: str) -> Tensor:
+            assert reduction == "sum"
+            return (ids - targets).sum().float()
+
+    loss = compiled_loss(Model(), use_compile=False)
+    assert float(loss(torch.tensor([5]), torch.tensor([3]))) == 2
