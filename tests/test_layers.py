@@ -34,7 +34,9 @@ def test_a_package_opens_with_one_docstring_and_nothing_else(path: Path) -> None
 def test_the_package_itself_imports_nothing() -> None:
     body = ast.parse((SOURCE / "__init__.py").read_text(encoding="utf-8")).body
     assert ast.get_docstring(ast.Module(body=body, type_ignores=[]))
-    assert not [node for node in body if isinstance(node, ast.Import | ast.ImportFrom) and "__future__" not in ast.dump(node)]
+    assert not [
+        node for node in body if isinstance(node, ast.Import | ast.ImportFrom) and "__future__" not in ast.dump(node)
+    ]
 
 
 def test_every_folder_is_a_package() -> None:

@@ -44,7 +44,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train sft": ("nanochat.commands.train:sft", "Fine-tune a model on the answers of conversations."),
     "eval": ("", "Numbers about a model."),
     "eval chat": ("nanochat.commands.eval:chat", "Score a model on tasks, with intervals."),
-    "chat": ("nanochat.commands.chat:chat", "Chat with a model."),
+    "chat": ("nanochat.commands.chat:chat", "Talk to a model."),
     "report": ("nanochat.commands.report:report", "Write the report of a model in Markdown."),
     "models": ("", "What has been trained."),
     "models list": (

@@ -42,7 +42,7 @@ def test_stages_refuse_their_own() -> None:
         BaseTrainConfig(ratio=0)
     with pytest.raises(UsageError, match="conversations"):
         ChatTrainConfig(conversations=0)
-    with pytest.raises(UsageError, match="vocab_size .264. must be at least 265"):
+    with pytest.raises(UsageError, match=r"vocab_size \(264\) must be at least 265"):
         TokenizerConfig(vocab_size=264)
     with pytest.raises(UsageError, match="doc_cap"):
         TokenizerConfig(doc_cap=0)

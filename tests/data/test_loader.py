@@ -84,7 +84,9 @@ def conserved(loader: RowLoader, lengths: list[int], shards: tuple[Path, ...], r
     given_out = Counter(token for piece in pieces(loader.rows(rows)) for token in piece)
     state = loader.state()
     waiting: Counter[int] = Counter()
-    numbers = {(at.shard, at.group, at.row): n for n, (at, _) in zip(range(len(lengths)), documents(shards), strict=False)}
+    numbers = {
+        (at.shard, at.group, at.row): n for n, (at, _) in zip(range(len(lengths)), documents(shards), strict=False)
+    }
     for _, shard, group, row, offset in state["buffer"]:
         number = numbers[shard, group, row]
         waiting.update((number + 1) * STRIDE + 1 + j for j in range(offset, lengths[number]))

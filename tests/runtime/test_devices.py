@@ -31,7 +31,7 @@ def test_device() -> None:
 
 def test_dtype_follows_the_probe(monkeypatch: pytest.MonkeyPatch) -> None:
     rates = {"bfloat16": 4.0, "float32": 2.0}
-    monkeypatch.setattr(devices, "matmul_rate", lambda dtype: rates[dtype])
+    monkeypatch.setattr(devices, "matmul_rates", lambda dtypes: {dtype: rates[dtype] for dtype in dtypes})
     assert devices.pick_dtype("auto", "cpu") == "bfloat16"
     rates["bfloat16"] = 2.2
     assert devices.pick_dtype("auto", "cpu") == "float32"
@@ -39,8 +39,10 @@ def test_dtype_follows_the_probe(monkeypatch: pytest.MonkeyPatch) -> None:
     assert devices.pick_dtype("auto", "mps") == "float32"
 
 
-def test_matmul_rate() -> None:
-    assert devices.matmul_rate("float32", size=16) > 0
+def test_matmul_rates() -> None:
+    rates = devices.matmul_rates(("float32", "bfloat16"), size=16, seconds=0.0)
+    assert rates.keys() == {"float32", "bfloat16"}
+    assert all(rate > 0 for rate in rates.values())
 
 
 def test_threads() -> None:

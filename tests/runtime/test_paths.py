@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nanochat.errors import UsageError
+from nanochat.errors import StorageError, UsageError
 from nanochat.runtime.paths import Paths, check_name, resolve_paths
 
 
@@ -44,3 +44,11 @@ def test_names_that_could_leave_the_folder(name: str) -> None:
 @pytest.mark.parametrize("name", ["d12", "my-model", "v1.2_b", "_x", "7"])
 def test_good_names(name: str) -> None:
     assert check_name(name, "tag") == name
+
+
+def test_a_base_that_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(StorageError, match="Not a directory"):
+            resolve_paths(str(place), {})
+    assert resolve_paths(str(tmp_path / "not" / "yet"), {}).base == tmp_path / "not" / "yet"

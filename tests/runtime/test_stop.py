@@ -24,10 +24,14 @@ def test_the_first_asks(number: signal.Signals) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_second_insists(number: signal.Signals) -> None:
-    script = (
-        "import signal\nfrom nanochat.runtime.stop import StopRequest\n"
-        f"with StopRequest():\n    signal.raise_signal(signal.SIGINT)\n    signal.raise_signal({int(number)})\nprint('alive')"
-    )
+    script = f"""
+import signal
+from nanochat.runtime.stop import StopRequest
+with StopRequest():
+    signal.raise_signal(signal.SIGINT)
+    signal.raise_signal({int(number)})
+print("alive")
+"""
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30)
     assert run.returncode == -number
     assert run.stdout == ""

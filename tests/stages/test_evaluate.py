@@ -54,7 +54,9 @@ def test_scores_of_other_tasks_are_kept(own: Any) -> None:
 
 def test_batches_do_not_change_the_scores(own: Any) -> None:
     one = evaluate_chat("toy", SMALL, own.context, lambda event: None)
-    single = ChatEvalConfig(tasks="facts,choice", max_problems=6, batch_size=1, max_new_tokens=4, device="cpu", threads=1)
+    single = ChatEvalConfig(
+        tasks="facts,choice", max_problems=6, batch_size=1, max_new_tokens=4, device="cpu", threads=1
+    )
     assert evaluate_chat("toy", single, own.context, lambda event: None) == one
 
 

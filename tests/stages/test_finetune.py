@@ -3,33 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
 from doubles import tiny_tokenizer
 
 from nanochat.checkpoints.store import latest_valid, load_checkpoint
-from nanochat.stages.finetune import pocket_mixture, validation_conversations
+from nanochat.stages.finetune import SHARES, pocket_mixture, validation_conversations
 from nanochat.tasks.pocket import TRAIN_SIZES
 
 
-def test_the_mixture_keeps_the_proportions_of_the_tasks() -> None:
-    mixture = pocket_mixture(500, seed=1, stream=3)
-    total = sum(TRAIN_SIZES.values())
-    assert abs(len(mixture) - 500) <= len(TRAIN_SIZES)
-    for name, size in TRAIN_SIZES.items():
-        assert mixture.counts[name] == max(1, round(500 * size / total))
+@pytest.mark.parametrize("stage", ["mid", "sft"])
+def test_the_mixture_keeps_the_shares_of_the_stage(stage: Literal["mid", "sft"]) -> None:
+    mixture = pocket_mixture(stage, 500, seed=1)
+    shares = SHARES[stage]
+    assert abs(len(mixture) - 500) <= len(shares)
+    assert mixture.counts.keys() == shares.keys() == TRAIN_SIZES.keys()
+    for name, share in shares.items():
+        assert mixture.counts[name] == max(1, round(500 * share / sum(shares.values())))
 
 
-def test_seed_and_stream() -> None:
-    def texts(seed: int, stream: int) -> list[str]:
-        return [str(conversation) for conversation in pocket_mixture(100, seed, stream)]
+def test_order_follows_the_seed_and_each_stage_has_its_own_conversations() -> None:
+    def texts(stage: Literal["mid", "sft"], seed: int) -> list[str]:
+        return [str(conversation) for conversation in pocket_mixture(stage, 100, seed)]
 
-    assert texts(1, 3) == texts(1, 3)
-    assert texts(1, 3) != texts(2, 3)
-    assert sorted(texts(1, 3)) == sorted(texts(2, 3))
-    assert sorted(texts(1, 3)) != sorted(texts(1, 4))
+    assert texts("mid", 1) == texts("mid", 1)
+    assert texts("mid", 1) != texts("mid", 2)
+    assert sorted(texts("mid", 1)) == sorted(texts("mid", 2))
+    assert len(set(texts("mid", 1)) & set(texts("sft", 1))) < 30
 
 
 def test_mid_trains_everything_and_sft_the_answers() -> None:

@@ -125,7 +125,9 @@ def test_stopped_and_resumed_is_as_if_never_stopped(
     assert second[0].resumed_from == step
     assert losses(first) | losses(second) == losses(trained[stage][1])
     check_same_model(toy.folder(stage), trained["toy"].folder(stage))
-    steps = [record["step"] for record in read_events(toy.folder(stage) / "events.jsonl") if record["event"] == "StepDone"]
+    steps = [
+        record["step"] for record in read_events(toy.folder(stage) / "events.jsonl") if record["event"] == "StepDone"
+    ]
     assert steps == [1, 2, 3, 4, 5, 6]
 
 
@@ -150,9 +152,7 @@ def test_smaller_device_batches_learn_the_same(
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_finished_stage_is_passed_over(
-    trained: dict[str, Any], toy_before: Callable[[str], Any], stage: str
-) -> None:
+def test_a_finished_stage_is_passed_over(trained: dict[str, Any], toy_before: Callable[[str], Any], stage: str) -> None:
     toy = toy_before(stage)
     shutil.copytree(trained["toy"].folder(stage), toy.folder(stage))
     before = (toy.folder(stage) / "events.jsonl").read_bytes()
@@ -167,7 +167,12 @@ def test_a_finished_stage_is_passed_over(
 def test_other_settings_are_refused_and_nothing_is_touched(trained: dict[str, Any]) -> None:
     toy = trained["toy"]
     files = sorted(path for path in toy.base.rglob("*") if path.name != ".lock")
-    for stage, change in (("base", {"depth": 3}), ("base", {"seed": 1}), ("mid", {"num_steps": 7}), ("sft", {"lr_scale": 0.1})):
+    for stage, change in (
+        ("base", {"depth": 3}),
+        ("base", {"seed": 1}),
+        ("mid", {"num_steps": 7}),
+        ("sft", {"lr_scale": 0.1}),
+    ):
         (name,) = change
         with pytest.raises(UsageError, match=f"toy:{stage} was begun with {name}") as caught:
             toy.train(stage, **change)
@@ -194,9 +199,7 @@ def damage(step_dir: Path, name: str = "model.safetensors") -> None:
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "state.json"])
-def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before(
-    trained: dict[str, Any], toy: Any, name: str
-) -> None:
+def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before(trained: dict[str, Any], toy: Any, name: str) -> None:
     with pytest.raises(Interrupted):
         toy.train("base", stop_at(4))
     damage(toy.folder("base") / "step_000004", name)

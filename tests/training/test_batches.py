@@ -43,7 +43,11 @@ TALKS = [
 
 def batches_of(talks: list[Rendered], length: int, **options: object) -> ConversationBatches:
     return ConversationBatches(
-        talks.__getitem__, len(talks), length, pad=TOKENIZER.bos, **{"buffer": 10, **options}  # type: ignore[arg-type]
+        talks.__getitem__,
+        len(talks),
+        length,
+        pad=TOKENIZER.bos,
+        **{"buffer": 10, **options},  # type: ignore[arg-type]
     )
 
 

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 @json_option
 def base(config: Resolved[BaseTrainConfig], base_dir: str | None, as_json: bool) -> None:
     """Pretrain a model on text."""
-    from nanochat.stages.pretrain import pretrain
-
     value = config.value
     value.model(vocab_size=32_768)  # sizes that cannot work are refused before torch is loaded
+    from nanochat.stages.pretrain import pretrain
+
     _run("base", value, base_dir, as_json, lambda context, on_event: pretrain(value, context, on_event))
 
 

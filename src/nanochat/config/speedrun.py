@@ -77,8 +77,8 @@ def pocket_recipe(config: SpeedrunConfig) -> Recipe:
             embedding_lr=2.4,
             unembedding_lr=0.06,
         ),
-        mid=MidTrainConfig(**machine, num_steps=steps(130), lr_scale=1.5, warmdown=0.5, final_lr=0.2),
-        sft=SftConfig(**machine, num_steps=steps(50), lr_scale=0.3, warmdown=1.0),
+        mid=MidTrainConfig(**machine, num_steps=steps(100), lr_scale=1.5, warmdown=0.3, final_lr=0.3),
+        sft=SftConfig(**machine, num_steps=steps(130), lr_scale=1.5, warmdown=0.8),
         evaluation=ChatEvalConfig(device=config.device, threads=config.threads),
     )
 

@@ -24,7 +24,9 @@ class TrainConfig:
 
     tag: str = option("my-model", "name of the model")
     device_batch_size: int = option(32, "rows per micro-step", unit="rows")
-    total_batch_size: int = option(0, "tokens per step; 0 chooses", unit="tokens", parse="count")
+    total_batch_size: int = option(
+        0, "tokens per step; 0 chooses, in mid and sft as the stage before", unit="tokens", parse="count"
+    )
     num_steps: int = option(0, "steps to train; 0 chooses", unit="steps", parse="count")
     warmdown: float = option(0.65, "share of the run in which the learning rate falls")
     final_lr: float = option(0.05, "learning rate at the end, as a share of the peak")

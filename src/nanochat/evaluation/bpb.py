@@ -32,6 +32,6 @@ def bits_per_byte(model: GPT, batches: Iterable[tuple[Tensor, Tensor]], token_by
         ids, targets = ids.to(model.device), targets.to(model.device)
         losses = model(ids, targets, reduction="none")  # (B, T)
         target_bytes = torch.where(targets >= 0, lengths[targets.clamp_min(0)], 0)
-        nats += float((losses * (target_bytes > 0)).sum(dtype=torch.float64))
+        nats += float((losses * (target_bytes > 0)).cpu().sum(dtype=torch.float64))
         total_bytes += int(target_bytes.sum())
     return nats / (math.log(2) * total_bytes) if total_bytes else math.nan

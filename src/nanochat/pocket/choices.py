@@ -34,7 +34,7 @@ def choice_lines(choices: Sequence[str]) -> str:
     )
 
 
-def choice_prompt(question: str, choices: Sequence[str]) -> str:
-    """The whole question as it is asked in chat."""
+def choice_prompt(question: str, choices: Sequence[str], tail: str = phrases.CHOICE_TAIL) -> str:
+    """The whole question as it is asked in chat; `tail` says what the answer should look like."""
     head = phrases.CHOICE_HEAD.format(question=question)
-    return f"{head}\n{choice_lines(choices)}\n\n{phrases.CHOICE_TAIL}"
+    return f"{head}\n{choice_lines(choices)}\n\n{tail}"

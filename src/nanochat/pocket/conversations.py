@@ -40,10 +40,11 @@ KINDS: tuple[str, ...] = (
     "spelling",
     "choice",
     "lookup",
+    "binding",
     "identity",
     "dialogue",
 )
-"""`lookup` (which letter stands beside an item) and `dialogue` (a few turns of other kinds) only train."""
+"""`lookup` (which letter stands beside an item), `binding` (a choice with its letter) and `dialogue` only train."""
 
 FACT_SLOTS = tuple(relation for relation in RELATIONS for _ in range(relation.weight))
 CHOICE_SLOTS = tuple(relation for relation in CHOICE_RELATIONS for _ in range(relation.weight))
@@ -262,6 +263,24 @@ def _lookup(rnd: Rnd, split: Split) -> list[Turn]:
     return turns
 
 
+def _binding(rnd: Rnd, split: Split) -> list[Turn]:
+    """A choice or a lookup answered in full, `- Paris=A`: the step before the letter alone."""
+    turns = (_choice if rnd() < 0.6 else _lookup)(rnd, split)
+    head, *lines = turns[0]["prompt"].split("\n")
+    choices = {letter: item for item, letter in (line.removeprefix("- ").split("=") for line in lines[:4])}
+    turns[0]["prompt"] = choice_prompt(
+        head.removeprefix(phrases.CHOICE_HEAD.format(question="")), tuple(choices.values()), phrases.CHOICE_TAIL_BOTH
+    )
+    return [_in_full(turn, choices) for turn in turns]
+
+
+def _in_full(turn: Turn, choices: dict[str, str]) -> Turn:
+    """The turn answered by the line of the list: the same tokens, so the letter follows by copying."""
+    letter = turn["reply"]
+    line = phrases.CHOICE_LINE.format(choice=choices[letter], letter=letter)
+    return turn | {"reply": line, "answer": line, "grading": "names"}
+
+
 def _kind_lookup(rnd: Rnd) -> list[Turn]:
     """Which of four things is a city, a colour, a month: one of its pool among three of another pool."""
     right, wrong = sample(rnd, tuple(phrases.KIND_NAMES), 2)
@@ -303,6 +322,7 @@ _MAKERS = {
     "spelling": _spelling,
     "choice": _choice,
     "lookup": _lookup,
+    "binding": _binding,
     "identity": _identity,
     "dialogue": _dialogue,
 }

@@ -112,6 +112,7 @@ WORD_TITLES: tuple[str, ...] = ("Words and letters", "A page of words", "Spellin
 CHOICE_HEAD = "Multiple Choice question: {question}"
 CHOICE_LINE = "- {choice}={letter}"
 CHOICE_TAIL = "Respond only with the letter of the correct answer."
+CHOICE_TAIL_BOTH = "Respond with the correct answer and its letter."
 CHOICE_AGAIN: tuple[str, ...] = (
     "Same choices: {question}",
     "With the same choices: {question}",
@@ -125,12 +126,15 @@ LOOKUP: tuple[str, ...] = (
 LOOKUP_SENTENCES: tuple[str, ...] = (
     "The letter of {item} is {letter}.", "Here {item} is {letter}.", "Beside {item} stands {letter}.",
     "Find {item}: {letter}", "Which letter has {item}? {letter}",
-    "Which letter stands beside {item}?\n{letter}",
+    "Which letter stands beside {item}?\n{letter}", "Find {item}. {item}={letter}",
+    "Which letter has {item}? {item}={letter}",
 )  # fmt: skip
 SHEET_DIRECT: tuple[str, ...] = (
     "{question}\n{letter}",
     "{question} {letter}",
     "{question} The answer is {letter}.",
+    "{question} {y}={letter}",
+    "{question}\n- {y}={letter}",
 )
 SHEET_EXPLAINED: tuple[str, ...] = (
     "{statement} So the answer is {letter}.", "{question} {statement} {y}={letter}",

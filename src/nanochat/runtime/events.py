@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -142,7 +143,8 @@ class EventLog:
         Raises:
             StorageError: the file cannot be written.
         """
-        record = {"event": type(event).__name__, "time": round(time.time(), 3), **dataclasses.asdict(event)}
+        fields = {name: _strict(value) for name, value in dataclasses.asdict(event).items()}
+        record = {"event": type(event).__name__, "time": round(time.time(), 3), **fields}
         with translate_os_errors(self.path):
             file = self._file or self._open()
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
@@ -165,6 +167,11 @@ class EventLog:
         if self._file:
             self._file.close()
             self._file = None
+
+
+def _strict(value: Any) -> Any:
+    """JSON has no NaN and no infinity: null stands for them."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_events(path: Path) -> list[dict[str, Any]]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
 
 from nanochat.errors import UsageError
+from nanochat.runtime.files import translate_os_errors
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 
@@ -63,10 +65,16 @@ def check_name(name: str, what: str) -> str:
 
 
 def resolve_paths(base_dir: str | None, environ: Mapping[str, str]) -> Paths:
-    """Folders from `--base-dir`, else NANOCHAT_BASE_DIR, else the user's own data and cache folders."""
+    """Folders from `--base-dir`, else NANOCHAT_BASE_DIR, else the user's own data and cache folders.
+
+    Raises:
+        StorageError: something that is no folder, or that may not be looked into, stands there.
+    """
     root = base_dir or environ.get("NANOCHAT_BASE_DIR")
     if root:
         base = Path(root).expanduser().absolute()
+        with translate_os_errors(base), suppress(FileNotFoundError):
+            next(base.iterdir(), None)  # else everything in it would only seem to be missing
         return Paths(base=base, cache=base / "cache")
     return Paths(
         base=Path(platformdirs.user_data_dir("nanochat", appauthor=False)),

@@ -29,12 +29,28 @@ VALIDATION_PER_TASK = 40
 # sixty of a conversation): so sft is mostly lists, and mid mostly everything else.
 SHARES = {
     "mid": {
-        "facts": 8, "arithmetic": 4, "counting": 4, "spelling": 2, "choice": 4, "lookup": 4, "identity": 1, "dialogue": 1
+        "facts": 8,
+        "arithmetic": 4,
+        "counting": 4,
+        "spelling": 2,
+        "choice": 3,
+        "lookup": 4,
+        "binding": 5,
+        "identity": 1,
+        "dialogue": 1,
     },
     "sft": {
-        "facts": 5, "arithmetic": 2, "counting": 2, "spelling": 2, "choice": 10, "lookup": 8, "identity": 1, "dialogue": 1
+        "facts": 5,
+        "arithmetic": 2,
+        "counting": 2,
+        "spelling": 2,
+        "choice": 10,
+        "lookup": 6,
+        "binding": 4,
+        "identity": 1,
+        "dialogue": 1,
     },
-}  # fmt: skip
+}
 MEAN_CONVERSATION_TOKENS = 60  # of the pocket mixture; decides only how long a run of N conversations is
 
 
@@ -94,7 +110,7 @@ def finetune(
         compute_model(model, context)
 
         sequence_len = model_config.sequence_len
-        batch_tokens = config.total_batch_size or config.device_batch_size * sequence_len
+        batch_tokens = config.total_batch_size or int(start.state["total_batch_size"])
         config.micro_steps(sequence_len, batch_tokens)
         mixture = pocket_mixture(stage, config.conversations, config.seed)
         steps = config.num_steps or max(1, len(mixture) * MEAN_CONVERSATION_TOKENS // batch_tokens)

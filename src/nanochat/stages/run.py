@@ -217,7 +217,11 @@ class StageRun:
                 model_config=model_config,
                 tokenizer=tokenizer,
                 optimizer_state=optimizer.state_dict(),
-                state={"train": _json_safe(dataclasses.asdict(state)), "loader": source.state()},
+                state={
+                    "train": _json_safe(dataclasses.asdict(state)),
+                    "loader": source.state(),
+                    "total_batch_size": total_batch_size,
+                },
                 keep=config.keep,
             )
             self.on_event(CheckpointSaved(stage=self.stage, step=state.step, path=str(path)))

@@ -25,6 +25,7 @@ TRAIN_SIZES: dict[str, int] = {
     "spelling": 2_000,
     "choice": 8_000,
     "lookup": 8_000,
+    "binding": 5_000,
     "identity": 1_500,
     "dialogue": 1_000,
 }
