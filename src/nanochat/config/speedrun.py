@@ -49,7 +49,7 @@ def pocket_recipe(config: SpeedrunConfig) -> Recipe:
         "threads": config.threads,
         "device_batch_size": 32,
         "total_batch_size": 32 * 256,
-        "eval_tokens": 65_536,
+        "eval_tokens": 16_384,
         "eval_every": 50,
         "save_every": 40,
     }
@@ -77,8 +77,8 @@ def pocket_recipe(config: SpeedrunConfig) -> Recipe:
             embedding_lr=2.4,
             unembedding_lr=0.06,
         ),
-        mid=MidTrainConfig(**machine, num_steps=steps(100), lr_scale=1.5, warmdown=0.3, final_lr=0.3),
-        sft=SftConfig(**machine, num_steps=steps(130), lr_scale=1.5, warmdown=0.8),
+        mid=MidTrainConfig(**machine, num_steps=steps(90), lr_scale=0.8, warmdown=0.3, final_lr=0.5),
+        sft=SftConfig(**machine, num_steps=steps(150), lr_scale=0.8, warmdown=0.8),
         evaluation=ChatEvalConfig(device=config.device, threads=config.threads),
     )
 
