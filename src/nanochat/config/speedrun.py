@@ -47,8 +47,7 @@ def pocket_recipe(config: SpeedrunConfig) -> Recipe:
         "dtype": config.dtype,
         "compile": config.compile,
         "threads": config.threads,
-        "device_batch_size": 32,
-        "total_batch_size": 32 * 256,
+        "device_batch_size": 16,
         "eval_tokens": 16_384,
         "eval_every": 50,
         "save_every": 40,
@@ -62,6 +61,7 @@ def pocket_recipe(config: SpeedrunConfig) -> Recipe:
         tokenizer=TokenizerConfig(name="pocket", data="pocket", vocab_size=4096, max_chars=8_000_000),
         base=BaseTrainConfig(
             **machine,
+            total_batch_size=8192,
             depth=4,
             head_dim=64,
             sequence_len=256,
@@ -77,8 +77,10 @@ def pocket_recipe(config: SpeedrunConfig) -> Recipe:
             embedding_lr=2.4,
             unembedding_lr=0.06,
         ),
-        mid=MidTrainConfig(**machine, num_steps=steps(90), lr_scale=0.8, warmdown=0.3, final_lr=0.5),
-        sft=SftConfig(**machine, num_steps=steps(150), lr_scale=0.8, warmdown=0.8),
+        mid=MidTrainConfig(
+            **machine, total_batch_size=8192, num_steps=steps(90), lr_scale=0.8, warmdown=0.3, final_lr=0.5
+        ),
+        sft=SftConfig(**machine, total_batch_size=4096, num_steps=steps(260), lr_scale=0.8, warmdown=0.8),
         evaluation=ChatEvalConfig(device=config.device, threads=config.threads),
     )
 

@@ -256,7 +256,8 @@ def _lookup(rnd: Rnd, split: Split) -> list[Turn]:
         return _kind_lookup(rnd)
     items = draw_items(rnd)
     turns = []
-    for number, place in enumerate(sample(rnd, range(4), 2 + int(rnd() * 3))):
+    for number in range(2 + int(rnd() * 3)):
+        place = int(rnd() * 4)  # each anew: without repetition the last letters could be guessed from the first
         question = pick(rnd, phrases.LOOKUP).format(item=items[place])
         prompt = pick(rnd, phrases.CHOICE_AGAIN).format(question=question) if number else choice_prompt(question, items)
         turns.append(_letter_turn(prompt, LETTERS[place]))
