@@ -24,7 +24,8 @@ from nanochat.stages.pretrain import base_horizon, pretrain
 STAGES = ("data", "tokenizer", "base", "mid", "sft", "eval", "report")
 TRAINED = ("base", "mid", "sft")
 
-# measured with the pocket recipe on two cores: share of the matmul rate that a step reaches, and what is no step
+# guesses: share of the matmul rate that a step reaches, and seconds that are no step; on two idle cores they said
+# 5 minutes for a pocket run of about 6
 STEP_EFFICIENCY = 0.55
 OVERHEAD_S = 110.0
 GPU_FLOPS = 1e14  # a cautious stand-in where the rate is not measured

@@ -78,8 +78,8 @@ class ConversationBatches:
     """Conversations packed best-fit into rows that are padded at the end with bos and ignored targets.
 
     A conversation longer than a row is cropped to its first T+1 tokens, and dropped when no supervised token remains
-    there: so every row has a target and an epoch always ends. Reading starts again at the end; `epoch_rows` of the
-    whole is not known beforehand, so the length of a run is counted in steps.
+    there: so every row has a target and an epoch always ends. Reading starts again at the end. How many
+    rows an epoch fills is not known beforehand, so the length of a run is counted in steps.
 
     Args:
         read: conversation `i`, 0 <= i < count, rendered.

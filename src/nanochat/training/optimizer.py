@@ -19,7 +19,7 @@ from nanochat.training.muon import adamw_step, muon_step, second_moment_shape
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Group:
-    """Parameters that share their dials. `kind` is "adamw" or "muon"; `scheduled` marks the decayed matrices."""
+    """Parameters that share their dials. `kind` is "adamw" or "muon"."""
 
     name: str
     kind: str
