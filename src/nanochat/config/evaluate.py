@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from nanochat.config.fields import option
 from nanochat.config.train import Device, Dtype
@@ -14,6 +15,7 @@ class ChatEvalConfig:
     """Accuracy on tasks."""
 
     tasks: str = option("all", "tasks, separated by commas")
+    split: Literal["test", "val"] = option("test", "val is for choosing a recipe, test for its score")
     max_problems: int = option(200, "problems of each task at most")
     batch_size: int = option(50, "problems answered at a time")
     max_new_tokens: int = option(64, "longest answer", unit="tokens")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from string import ascii_uppercase
 
 from nanochat.pocket import phrases
-from nanochat.pocket.draw import Rnd, pick, shuffled
+from nanochat.pocket.draw import Rnd, pick, sample, shuffled
 from nanochat.pocket.wordings import RELATIONS, Relation
 
 LETTERS = ("A", "B", "C", "D")
@@ -26,15 +27,26 @@ def four_choices(rnd: Rnd, relation: Relation, subject: str, answer: str) -> tup
     return tuple(shuffled(rnd, choices))
 
 
-def choice_lines(choices: Sequence[str]) -> str:
+def draw_letters(rnd: Rnd, count: int) -> tuple[str, ...]:
+    """Different capital letters in any order.
+
+    They teach what A to D alone do not: a model that looks at the letters of a list, and not yet at their items,
+    gains nothing when all four are always there, and much when they are four of twenty-six.
+    """
+    return tuple(sample(rnd, ascii_uppercase, count))
+
+
+def choice_lines(choices: Sequence[str], letters: Sequence[str] = LETTERS) -> str:
     """The lines `- Paris=A` to `- Cairo=D`, without a newline at the end."""
     return "\n".join(
         phrases.CHOICE_LINE.format(choice=choice, letter=letter)
-        for choice, letter in zip(choices, LETTERS, strict=True)
+        for choice, letter in zip(choices, letters, strict=True)
     )
 
 
-def choice_prompt(question: str, choices: Sequence[str], tail: str = phrases.CHOICE_TAIL) -> str:
+def choice_prompt(
+    question: str, choices: Sequence[str], letters: Sequence[str] = LETTERS, tail: str = phrases.CHOICE_TAIL
+) -> str:
     """The whole question as it is asked in chat; `tail` says what the answer should look like."""
     head = phrases.CHOICE_HEAD.format(question=question)
-    return f"{head}\n{choice_lines(choices)}\n\n{tail}"
+    return f"{head}\n{choice_lines(choices, letters)}\n\n{tail}"

@@ -5,31 +5,31 @@ of text, python and python_output parts) and what grading its last answer needs:
 answer), `grading` (names, number, spelling or letter), `wrong` (answers that must not be given) and `subject`
 (part of the question that may be repeated freely).
 
-The test split asks held-out wordings, number pairs, words and choice combinations; see `held_out`.
+The val and test splits ask held-out wordings, number pairs, words and choice combinations; see `held_out`.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from random import Random
-from typing import Any, Literal
+from typing import Any
 
 from nanochat.pocket import phrases
-from nanochat.pocket.choices import CHOICE_RELATIONS, LETTERS, choice_prompt, four_choices
-from nanochat.pocket.draw import Rnd, pick, sample
+from nanochat.pocket.choices import CHOICE_RELATIONS, LETTERS, choice_prompt, draw_letters, four_choices
+from nanochat.pocket.draw import Rnd, pick, sample, shuffled
 from nanochat.pocket.held_out import (
     MAX_NUMBER,
-    is_test_combination,
-    is_test_pair,
-    may_train_on,
-    test_words,
-    train_words,
+    Split,
+    split_of_combination,
+    split_of_pair,
+    split_of_word,
+    words_of,
 )
 from nanochat.pocket.numerals import in_words
 from nanochat.pocket.wordings import BY_NAME, RELATIONS, Relation, fill
 from nanochat.pocket.words import made_up_word, spliced_word
 
-Split = Literal["train", "test"]
 Turn = dict[str, Any]
 """One exchange: `prompt`, `reply` (message content), `answer`, `wrong`, `subject`."""
 
@@ -44,12 +44,14 @@ KINDS: tuple[str, ...] = (
     "identity",
     "dialogue",
 )
-"""`lookup` (which letter stands beside an item), `binding` (a choice with its letter) and `dialogue` only train."""
+"""`lookup` (which letter stands beside an item), `binding` (the item with its letter) and `dialogue` only train."""
 
 FACT_SLOTS = tuple(relation for relation in RELATIONS for _ in range(relation.weight))
 CHOICE_SLOTS = tuple(relation for relation in CHOICE_RELATIONS for _ in range(relation.weight))
 _BARE_SHARE = 0.15  # of counting prompts that leave out the quotation marks
 _NUMERALS_SHARE = 0.2  # of arithmetic prompts that write numbers in words
+_OTHER_LETTERS_SHARE = 0.5  # of lists in training that have other letters than A to D
+_LOOKUPS_AMONG_CHOICES = 0.3  # of further turns about one list
 _TEST_WORDING_SHARE = 0.5  # of arithmetic, counting and spelling tests that also use a held-out wording
 
 
@@ -59,7 +61,7 @@ def conversation(kind: str, index: int, split: Split, seed: int = 0) -> dict[str
     Args:
         kind: one of `KINDS`.
         index: any non-negative number; other indices give other conversations, with repetitions.
-        split: "train" or "test".
+        split: "train", "val" or "test".
         seed: another stream of conversations.
 
     Returns:
@@ -86,9 +88,8 @@ def _facts(rnd: Rnd, split: Split) -> list[Turn]:
     relation = pick(rnd, FACT_SLOTS)
     subject, answer = pick(rnd, relation.facts)
     question = fill(pick(rnd, _questions(relation, split)), subject, answer)
-    if split == "train" and rnd() < 0.06:  # people leave out capitals and question marks
-        question = question.rstrip("?.")
-        question = question[0].lower() + question[1:]
+    if split == "train":
+        question = _in_passing(rnd, question)
     return [
         {
             "prompt": question,
@@ -100,15 +101,28 @@ def _facts(rnd: Rnd, split: Split) -> list[Turn]:
     ]
 
 
+def _in_passing(rnd: Rnd, question: str) -> str:
+    """The question as people put it: at times without capitals and marks, or with a few words around it."""
+    chance = rnd()
+    if chance < 0.06:
+        question = question.rstrip("?.")
+        return question[0].lower() + question[1:]
+    if chance < 0.25:
+        return pick(rnd, phrases.BEFORE_A_QUESTION).format(word=draw_word(rnd, "train")) + question
+    if chance < 0.45:
+        return question + pick(rnd, phrases.AFTER_A_QUESTION).format(word=draw_word(rnd, "train"))
+    return question
+
+
 def _questions(relation: Relation, split: Split) -> tuple[str, ...]:
-    return relation.test_questions if split == "test" else relation.questions
+    return {"train": relation.questions, "val": relation.val_questions, "test": relation.test_questions}[split]
 
 
 def draw_pair(rnd: Rnd, split: Split, limit: int = MAX_NUMBER) -> tuple[int, int]:
     """Two numbers of a split, from 0 to `limit`."""
     while True:
         a, b = int(rnd() * (limit + 1)), int(rnd() * (limit + 1))
-        if is_test_pair(a, b) == (split == "test"):
+        if split_of_pair(a, b) == split:
             return a, b
 
 
@@ -153,13 +167,12 @@ def _tool(expression: str, result: str, text: str) -> list[dict[str, str]]:
 
 def draw_word(rnd: Rnd, split: Split) -> str:
     """A word of a split; half of the words of training are made up."""
-    if split == "test":
-        return pick(rnd, test_words())
-    while rnd() < 0.5:
-        word = made_up_word(rnd) if rnd() < 0.3 else spliced_word(rnd, train_words())
-        if may_train_on(word):
+    words = words_of(split)
+    while split == "train" and rnd() < 0.5:
+        word = made_up_word(rnd) if rnd() < 0.3 else spliced_word(rnd, words)
+        if split_of_word(word) == "train":
             return word
-    return pick(rnd, train_words())
+    return pick(rnd, words)
 
 
 def draw_letter(rnd: Rnd, word: str) -> str:
@@ -207,89 +220,103 @@ def _spelling(rnd: Rnd, split: Split) -> list[Turn]:
     return [{"prompt": prompt, "reply": reply, "answer": spelled, "grading": "spelling", "subject": word}]
 
 
-def _letter_turn(prompt: str, letter: str) -> Turn:
-    return {"prompt": prompt, "reply": letter, "answer": letter, "grading": "letter"}
-
-
 def _choice(rnd: Rnd, split: Split) -> list[Turn]:
     relation = pick(rnd, CHOICE_SLOTS)
     while True:
         subject, answer = pick(rnd, relation.facts)
         question = fill(pick(rnd, _questions(relation, split)), subject, answer)
         choices = four_choices(rnd, relation, subject, answer)
-        if is_test_combination(question, choices) == (split == "test"):
+        if split_of_combination(question, choices) == split:
             break
-    turns = [_letter_turn(choice_prompt(question, choices), LETTERS[choices.index(answer)])]
+    listed = _Listed(choices, _letters_of_list(rnd, split))
+    turns = [listed.first(question, answer)]
     if split == "train" and rnd() < 0.8:  # the same list asked again: more letters learnt per token
-        turns += _same_choices(rnd, relation, choices, 2 + int(rnd() * 4))
+        turns += _same_choices(rnd, relation, listed, 3 + int(rnd() * 6))
     return turns
 
 
-def _same_choices(rnd: Rnd, relation: Relation, choices: tuple[str, ...], count: int) -> list[Turn]:
-    fitting = [fact for fact in relation.facts if fact[1] in choices and fact[0] not in choices]
+def _letters_of_list(rnd: Rnd, split: Split) -> tuple[str, ...]:
+    return draw_letters(rnd, len(LETTERS)) if split == "train" and rnd() < _OTHER_LETTERS_SHARE else LETTERS
+
+
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """Four items with their letters; `in_full` answers `- Paris=A`: the step before the letter alone."""
+
+    items: tuple[str, ...]
+    letters: tuple[str, ...]
+    in_full: bool = False
+
+    def first(self, question: str, item: str) -> Turn:
+        """The turn that shows the list."""
+        tail = phrases.CHOICE_TAIL_BOTH if self.in_full else phrases.CHOICE_TAIL
+        return self.turn(choice_prompt(question, self.items, self.letters, tail), item)
+
+    def turn(self, prompt: str, item: str) -> Turn:
+        """Any turn that `item` answers."""
+        letter = self.letters[self.items.index(item)]
+        if self.in_full:
+            line = phrases.CHOICE_LINE.format(choice=item, letter=letter)
+            return {"prompt": prompt, "reply": line, "answer": line}
+        return {"prompt": prompt, "reply": letter, "answer": letter, "grading": "letter"}
+
+    def lookup(self, rnd: Rnd, *, again: bool = True) -> Turn:
+        """Asks for the letter beside an item; `again` when the list has been shown in a turn before."""
+        item = pick(rnd, self.items)  # each anew: without repetition the last could be guessed from the first
+        question = pick(rnd, phrases.LOOKUP).format(item=item)
+        if not again:
+            return self.first(question, item)
+        return self.turn(pick(rnd, phrases.CHOICE_AGAIN).format(question=question), item)
+
+
+def _same_choices(rnd: Rnd, relation: Relation, listed: _Listed, count: int) -> list[Turn]:
+    fitting = [fact for fact in relation.facts if fact[1] in listed.items and fact[0] not in listed.items]
     turns = []
     for _ in range(count):
+        if rnd() < _LOOKUPS_AMONG_CHOICES:
+            turns.append(listed.lookup(rnd))
+            continue
         subject, answer = pick(rnd, fitting)
         question = fill(pick(rnd, relation.questions), subject, answer)
-        if not is_test_combination(question, choices):
-            prompt = pick(rnd, phrases.CHOICE_AGAIN).format(question=question)
-            turns.append(_letter_turn(prompt, LETTERS[choices.index(answer)]))
+        if split_of_combination(question, listed.items) == "train":
+            turns.append(listed.turn(pick(rnd, phrases.CHOICE_AGAIN).format(question=question), answer))
     return turns
 
 
-def draw_items(rnd: Rnd) -> tuple[str, ...]:
-    """Four different things for a list: of one pool, of several pools, or words."""
+def draw_items(rnd: Rnd, count: int = 4) -> tuple[str, ...]:
+    """Different things for a list: of one pool, of several pools, or words."""
     while True:
         chance = rnd()
         if chance < 0.6:
-            items = sample(rnd, pick(rnd, CHOICE_SLOTS).pool, 4)
+            pool = pick(rnd, CHOICE_SLOTS).pool
+            items = sample(rnd, pool, min(count, len(pool)))
         elif chance < 0.85:
-            items = [pick(rnd, pick(rnd, CHOICE_SLOTS).pool) for _ in range(4)]
+            items = [pick(rnd, pick(rnd, CHOICE_SLOTS).pool) for _ in range(count)]
         else:
-            items = [draw_word(rnd, "train") for _ in range(4)]
-        if len(set(items)) == 4:
+            items = [draw_word(rnd, "train") for _ in range(count)]
+        if len(set(items)) == count:
             return tuple(items)
 
 
 def _lookup(rnd: Rnd, split: Split) -> list[Turn]:
     if rnd() < 0.25:
         return _kind_lookup(rnd)
-    items = draw_items(rnd)
-    turns = []
-    for number in range(2 + int(rnd() * 3)):
-        place = int(rnd() * 4)  # each anew: without repetition the last letters could be guessed from the first
-        question = pick(rnd, phrases.LOOKUP).format(item=items[place])
-        prompt = pick(rnd, phrases.CHOICE_AGAIN).format(question=question) if number else choice_prompt(question, items)
-        turns.append(_letter_turn(prompt, LETTERS[place]))
-    return turns
+    listed = _Listed(draw_items(rnd), _letters_of_list(rnd, split))
+    return [listed.lookup(rnd, again=number > 0) for number in range(4 + int(rnd() * 7))]
 
 
 def _binding(rnd: Rnd, split: Split) -> list[Turn]:
-    """A choice or a lookup answered in full, `- Paris=A`: the step before the letter alone."""
-    turns = (_choice if rnd() < 0.6 else _lookup)(rnd, split)
-    head, *lines = turns[0]["prompt"].split("\n")
-    choices = {letter: item for item, letter in (line.removeprefix("- ").split("=") for line in lines[:4])}
-    turns[0]["prompt"] = choice_prompt(
-        head.removeprefix(phrases.CHOICE_HEAD.format(question="")), tuple(choices.values()), phrases.CHOICE_TAIL_BOTH
-    )
-    return [_in_full(turn, choices) for turn in turns]
-
-
-def _in_full(turn: Turn, choices: dict[str, str]) -> Turn:
-    """The turn answered by the line of the list: the same tokens, so the letter follows by copying."""
-    letter = turn["reply"]
-    line = phrases.CHOICE_LINE.format(choice=choices[letter], letter=letter)
-    return turn | {"reply": line, "answer": line, "grading": "names"}
+    listed = _Listed(draw_items(rnd), _letters_of_list(rnd, split), in_full=True)
+    return [listed.lookup(rnd, again=number > 0) for number in range(3 + int(rnd() * 5))]
 
 
 def _kind_lookup(rnd: Rnd) -> list[Turn]:
     """Which of four things is a city, a colour, a month: one of its pool among three of another pool."""
     right, wrong = sample(rnd, tuple(phrases.KIND_NAMES), 2)
     others = sample(rnd, BY_NAME[wrong].pool, 3)
-    place = int(rnd() * 4)
-    choices = tuple(others[:place] + [pick(rnd, BY_NAME[right].pool)] + others[place:])
-    question = pick(rnd, phrases.KIND_QUESTIONS).format(kind=phrases.KIND_NAMES[right])
-    return [_letter_turn(choice_prompt(question, choices), LETTERS[place])]
+    item = pick(rnd, BY_NAME[right].pool)
+    listed = _Listed(tuple(shuffled(rnd, [item, *others])), LETTERS)
+    return [listed.first(pick(rnd, phrases.KIND_QUESTIONS).format(kind=phrases.KIND_NAMES[right]), item)]
 
 
 _KEY_PHRASES = {

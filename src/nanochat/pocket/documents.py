@@ -15,7 +15,7 @@ from random import Random
 from typing import Literal
 
 from nanochat.pocket import facts, phrases
-from nanochat.pocket.choices import LETTERS, choice_lines, choice_prompt, four_choices
+from nanochat.pocket.choices import LETTERS, choice_lines, choice_prompt, draw_letters, four_choices
 from nanochat.pocket.conversations import (
     CHOICE_SLOTS,
     FACT_SLOTS,
@@ -26,11 +26,11 @@ from nanochat.pocket.conversations import (
     times,
 )
 from nanochat.pocket.draw import Rnd, pick, sample, shuffled
-from nanochat.pocket.held_out import MAX_NUMBER, is_test_combination
+from nanochat.pocket.held_out import MAX_NUMBER, split_of_combination
 from nanochat.pocket.numerals import in_words
 from nanochat.pocket.wordings import RELATIONS, Relation, capitalised, fill
 
-CORPUS_VERSION = 3
+CORPUS_VERSION = 5
 """Raised when the text of a seed changes, so that corpora written before are made anew."""
 _LEAST_CHARS = 300
 
@@ -225,27 +225,46 @@ def _letters(rnd: Rnd) -> str:
 # Lists whose letters are asked for
 
 
-def _places(rnd: Rnd, count: int) -> list[int]:
-    """Which of four items are asked for: each drawn anew, lest the last letter be guessed from those before."""
-    return [int(rnd() * 4) for _ in range(count)]
+def _places(rnd: Rnd, count: int, items: int = len(LETTERS)) -> list[int]:
+    """Which items are asked for: each drawn anew, lest the last letter be guessed from those before."""
+    return [int(rnd() * items) for _ in range(count)]
+
+
+def _labelled(rnd: Rnd) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Items and a label for each: A to D, other letters, numbers or other items."""
+    chance = rnd()
+    if chance < 0.25:
+        return draw_items(rnd), LETTERS
+    items = draw_items(rnd, 2 + int(rnd() * 4))
+    if chance < 0.7:
+        return items, draw_letters(rnd, len(items))
+    if chance < 0.85:
+        return items, tuple(str(number) for number in sample(rnd, range(10, 100), len(items)))
+    return items, draw_items(rnd, len(items))
 
 
 def _lookup(rnd: Rnd) -> str:
-    items = draw_items(rnd)
-    lines = [
-        pick(rnd, phrases.LOOKUP_SENTENCES).format(item=items[place], letter=LETTERS[place])
-        for place in _places(rnd, 3 + int(rnd() * 2))
+    items, labels = _labelled(rnd)
+    sentences = [
+        pick(rnd, phrases.LOOKUP_SENTENCES).format(item=items[place], letter=labels[place])
+        for place in _places(rnd, 6 + int(rnd() * 4), len(items))
     ]
-    return _titled(rnd, phrases.LIST_TITLES, [choice_lines(items), "", *lines])
+    return _titled(rnd, phrases.LIST_TITLES, [choice_lines(items, labels), "", *sentences])
 
 
-def _codes(rnd: Rnd) -> str:
-    items = draw_items(rnd)
-    codes = [str(10 + int(rnd() * 90)) for _ in items]
-    lines = [f"- {item}={code}" for item, code in zip(items, codes, strict=True)]
-    sentence = pick(rnd, phrases.CODE_LINES)
-    lines += [""] + [sentence.format(item=items[i], code=codes[i]) for i in _places(rnd, 3)]
-    return _titled(rnd, phrases.LIST_TITLES, lines)
+def _pairs(rnd: Rnd) -> str:
+    """Items and their labels over and over in one terse form: every third token is a label to look up."""
+    items, labels = _labelled(rnd)
+    form = pick(rnd, phrases.PAIRS)
+    places = _places(rnd, 10 + int(rnd() * 8), len(items))
+    pairs = [form.format(item=items[place], letter=labels[place]) for place in places]
+    return _titled(rnd, phrases.LIST_TITLES, [choice_lines(items, labels), "", *pairs])
+
+
+def _echo(rnd: Rnd) -> str:
+    """A line of items said again and again: what came before comes again, the simplest use of a context."""
+    line = pick(rnd, phrases.ECHO_SEPARATORS).join(draw_items(rnd, 3 + int(rnd() * 6)))
+    return "\n".join([line] * (2 + int(rnd() * 3)))
 
 
 @cache
@@ -260,14 +279,15 @@ def _sheet(rnd: Rnd) -> str:
     """One list of choices and a question for each of them: four letters to learn from one list."""
     relation = pick(rnd, CHOICE_SLOTS)
     choices = sample(rnd, relation.pool, 4)
+    letters = LETTERS if rnd() < 0.4 else draw_letters(rnd, 4)
     explained = rnd() < 0.35
     form = pick(rnd, phrases.SHEET_EXPLAINED if explained else phrases.SHEET_DIRECT)
-    lines = [choice_lines(choices), ""]
-    for place in _places(rnd, 4):
+    lines = [choice_lines(choices, letters), ""]
+    for place in _places(rnd, 6):
         saying = pick(rnd, _by_answer(relation.name)[choices[place]])
         question = pick(rnd, saying.questions)
-        if not is_test_combination(question, choices):
-            lines.append(form.format(question=question, letter=LETTERS[place], statement=saying.reply, y=saying.answer))
+        if split_of_combination(question, choices) == "train":
+            lines.append(form.format(question=question, letter=letters[place], statement=saying.reply, y=saying.answer))
     return _titled(rnd, phrases.LIST_TITLES, lines)
 
 
@@ -278,14 +298,17 @@ def _quiz(rnd: Rnd) -> str:
         saying = pick(rnd, _sayings(relation.name))
         question = pick(rnd, saying.questions)
         choices = four_choices(rnd, relation, saying.subject, saying.answer)
-        if not is_test_combination(question, choices):
+        if split_of_combination(question, choices) == "train":
             letter = LETTERS[choices.index(saying.answer)]
             reason = f"{saying.reply} " if rnd() < 0.2 else ""
             return f"{choice_prompt(question, choices)}\n{reason}{letter}"
 
 
+_LIST_PARTS = (_pairs, _pairs, _pairs, _lookup, _lookup, _echo, _sheet, _sheet, _quiz)
+
+
 def _lists(rnd: Rnd) -> str:
-    return _until_long(rnd, pick(rnd, (_lookup, _lookup, _sheet, _sheet, _sheet, _quiz, _quiz, _codes)), least=350)
+    return _until_long(rnd, pick(rnd, _LIST_PARTS), least=350)
 
 
 # Everyday life

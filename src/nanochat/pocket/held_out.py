@@ -1,5 +1,7 @@
 """What training never sees: number pairs, words and choice combinations, told apart by their CRC-32.
 
+There are two held-out parts: `val` for choosing a recipe and `test` for its score.
+
 A pair is held out in both orders and for every operation. A word is held out when its checksum says so and no
 template or table uses it; the made-up words of training avoid every held-out checksum.
 """
@@ -10,7 +12,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 from zlib import crc32
 
 from nanochat.pocket import facts, numerals, phrases, wordings
@@ -23,20 +25,32 @@ MAX_NUMBER = 99
 """Operands of arithmetic run from 0 to this."""
 
 
+Split = Literal["train", "val", "test"]
+
+
+def _part(text: str, one_in: int) -> Split:
+    match crc32(text.encode()) % one_in:
+        case 0:
+            return "test"
+        case 1:
+            return "val"
+    return "train"
+
+
 @cache
-def is_test_pair(a: int, b: int) -> bool:
-    """Whether arithmetic on these two numbers, in either order, is kept for tests."""
-    return crc32(b"%d,%d" % (min(a, b), max(a, b))) % _ONE_IN_PAIRS == 0
+def split_of_pair(a: int, b: int) -> Split:
+    """Where arithmetic on these two numbers, in either order, belongs."""
+    return _part(f"{min(a, b)},{max(a, b)}", _ONE_IN_PAIRS)
 
 
-def is_test_combination(question: str, choices: Iterable[str]) -> bool:
-    """Whether this question with these choices, in any order, is kept for tests."""
-    return crc32("|".join([question, *sorted(choices)]).encode()) % _ONE_IN_COMBINATIONS == 0
+def split_of_combination(question: str, choices: Iterable[str]) -> Split:
+    """Where this question with these choices, in any order, belongs."""
+    return _part("|".join([question, *sorted(choices)]), _ONE_IN_COMBINATIONS)
 
 
-def may_train_on(word: str) -> bool:
-    """Whether the checksum leaves a word to training."""
-    return crc32(word.encode()) % _ONE_IN_WORDS != 0
+def split_of_word(word: str) -> Split:
+    """Where the checksum of a word puts it."""
+    return _part(word, _ONE_IN_WORDS)
 
 
 def _strings(value: Any) -> Iterator[str]:
@@ -66,13 +80,10 @@ def used_words() -> frozenset[str]:
 
 
 @cache
-def test_words() -> tuple[str, ...]:
-    """Words of 4 to 10 letters that no training text contains."""
+def words_of(split: Split) -> tuple[str, ...]:
+    """The words of a split; those held out have 4 to 10 letters and are in no training text."""
+    mine = tuple(word for word in WORDS if split_of_word(word) == split)
+    if split == "train":
+        return mine
     used = used_words()
-    return tuple(w for w in WORDS if not may_train_on(w) and 4 <= len(w) <= 10 and w not in used)
-
-
-@cache
-def train_words() -> tuple[str, ...]:
-    """The words left to training."""
-    return tuple(word for word in WORDS if may_train_on(word))
+    return tuple(word for word in mine if 4 <= len(word) <= 10 and word not in used)

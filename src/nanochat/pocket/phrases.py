@@ -113,15 +113,11 @@ CHOICE_HEAD = "Multiple Choice question: {question}"
 CHOICE_LINE = "- {choice}={letter}"
 CHOICE_TAIL = "Respond only with the letter of the correct answer."
 CHOICE_TAIL_BOTH = "Respond with the correct answer and its letter."
-CHOICE_AGAIN: tuple[str, ...] = (
-    "Same choices: {question}",
-    "With the same choices: {question}",
-    "{question}",
-)
+CHOICE_AGAIN: tuple[str, ...] = ("Same choices: {question}", *["{question}"] * 4)
 LOOKUP: tuple[str, ...] = (
     "Which letter stands beside {item}?", "What is the letter of {item}?", "Which letter has {item}?",
     "Which letter belongs to {item}?", "Find {item}.", "Where is {item} in the list?", "Which one is {item}?",
-    "The answer is {item}.",
+    "The answer is {item}.", "{item}", "{item}?",
 )  # fmt: skip
 LOOKUP_SENTENCES: tuple[str, ...] = (
     "The letter of {item} is {letter}.", "Here {item} is {letter}.", "Beside {item} stands {letter}.",
@@ -129,6 +125,14 @@ LOOKUP_SENTENCES: tuple[str, ...] = (
     "Which letter stands beside {item}?\n{letter}", "Find {item}. {item}={letter}",
     "Which letter has {item}? {item}={letter}",
 )  # fmt: skip
+ECHO_SEPARATORS: tuple[str, ...] = (" ", ", ", " and ", "; ")
+PAIRS: tuple[str, ...] = (
+    "{item}={letter}",
+    "{item} {letter}",
+    "{item}: {letter}",
+    "{item}?\n{letter}",
+    "{item}\n{letter}",
+)
 SHEET_DIRECT: tuple[str, ...] = (
     "{question}\n{letter}",
     "{question} {letter}",
@@ -145,6 +149,20 @@ KIND_NAMES: dict[str, str] = {
     "capital": "a city", "continent": "a continent", "country": "a country", "colour": "a colour",
     "symbol": "a symbol", "day_after": "a day", "month_after": "a month", "class": "a kind of animal",
 }  # fmt: skip
+
+# What people say around a question; {word} is any word of training, so that unknown words are no distraction.
+BEFORE_A_QUESTION: tuple[str, ...] = (
+    "Hello! ", "Hi, ", "Please help me. ", "I have a question. ", "Quick question: ", "Another question: ", "Now: ",
+    "Next question. ", "Good morning! ", "Thank you. ", "Let me ask you something. ", "Listen: ", "I am learning. ",
+    "I saw a {word}. ", "My {word} wants to know this. ", "Forget the {word}. ", "I read about {word}: ",
+    "If not {word}, then: ", "Here is a {word}. ", "Not about {word}: ", "First {word}, now this. ", "A {word} asks: ",
+)  # fmt: skip
+AFTER_A_QUESTION: tuple[str, ...] = (
+    " Please tell me.", " Thank you!", " I want to know.", " Do you know?", " I do not know.", " Thanks.",
+    " Answer me, please.", " I cannot remember.", " Can you help me?", " It is for school.", " Tell me.",
+    " My {word} asked.", " What was the {word} of it?", " We talked about {word}.", " Not the {word}, please.",
+    " And no {word}.", " The {word} must know.", " Then we talk about {word}.", " A {word} told me once.",
+)  # fmt: skip
 
 # Question and answer passages.
 QA_FORMS: tuple[tuple[str, str], ...] = (
@@ -252,9 +270,6 @@ DIALOGUE_OPENINGS: tuple[str, ...] = (
 )  # fmt: skip
 DIALOGUE_TURN = '"{question}" asked {n}.\n"{answer}" said {m}.'
 LIST_TITLES: tuple[str, ...] = ("A list", "Here is a list.", "Look at the list.", "Letters and things", "")
-CODE_LINES: tuple[str, ...] = (
-    "The code of {item} is {code}.", "What is the code of {item}? It is {code}.", "Find {item}: {code}",
-)  # fmt: skip
 LADDER = "From small to big: {names}."
 OPPOSITE_STORY = "It is not {x}, it is {y}: {y} is the opposite of {x}."
 ELEMENT_KIND = "{X} is a {y}."

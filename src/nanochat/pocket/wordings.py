@@ -1,8 +1,9 @@
 """How each fact is stated, asked and answered.
 
 A `Relation` is a table of facts (subject, answer) with its sentences. In templates `{x}` is the subject,
-`{y}` the answer, `{X}` and `{Y}` the same with a capital first letter. `test_questions` are never written in
-training text. Each relation has one form of answer: a model of three million parameters learns one form fast.
+`{y}` the answer, `{X}` and `{Y}` the same with a capital first letter. `val_questions` and `test_questions` are
+never written in training text: the first are for choosing a recipe, the second for its score. Each relation has
+one form of answer: a model of three million parameters learns one form fast.
 """
 
 from __future__ import annotations
@@ -26,20 +27,27 @@ class Relation:
 
     Attributes:
         weight: how often it is drawn beside the others.
+        phrase: the answer's name, which the frames ask for: "the capital of {x}".
+        questions: beside those of the frames.
         pool: the different answers, sorted; wrong choices come from here.
     """
 
     name: str
     facts: tuple[tuple[str, str], ...]
     weight: int
+    phrase: str
     answer: str
     statements: tuple[str, ...]
     questions: tuple[str, ...]
+    val_questions: tuple[str, ...]
     test_questions: tuple[str, ...]
     pool: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pool", tuple(sorted({answer for _, answer in self.facts})))
+        for name, frames in (("questions", _ASK), ("val_questions", _ASK_VAL), ("test_questions", _ASK_TEST)):
+            asked = (*_framed(frames, self.phrase), *getattr(self, name))
+            object.__setattr__(self, name, tuple(dict.fromkeys(asked)))
 
 
 def fill(template: str, subject: str, answer: str) -> str:
@@ -66,15 +74,18 @@ def _sizes() -> Iterable[tuple[str, str]]:
 # Frames around a noun phrase such as "the capital of {x}".
 _ASK = (
     "What is {np}?", "What's {np}?", "Tell me {np}.", "Do you know {np}?", "Can you tell me {np}?",
-    "I want to know {np}.", "Please give me {np}.", "{NP}?", "What do people call {np}?", "Say {np}, please.",
+    "I want to know {np}.", "Please give me {np}.", "{NP}?", "Say {np}, please.", "What is {np} called?",
+    "I need {np}.", "I do not know {np}. What is it?", "I cannot remember {np}. Can you help me?",
+    "Help me with {np}.", "Remind me of {np}.", "My friend asked for {np}. What should I say?",
+    "{NP}, please.", "I wonder what {np} is.", "Please tell me what {np} is.", "Here is a question: what is {np}?",
+    "Write down {np}.", "{NP}: what is it?", "We want to learn {np}. What is it?", "Find {np}.",
 )  # fmt: skip
-_ASK_TEST = ("Name {np}.", "Could you say what {np} is?", "I forgot {np}. What was it again?")
+_ASK_VAL = ("Name {np}.", "Could you say what {np} is?", "I forgot {np}. What was it again?")
+_ASK_TEST = ("Could you remind me what {np} is?", "Let me hear {np}.", "I am looking for {np}. Do you know it?")
 
 
-def _frames(frames: tuple[str, ...], *phrases: str) -> tuple[str, ...]:
-    return tuple(
-        frame.replace("{np}", phrase).replace("{NP}", capitalised(phrase)) for phrase in phrases for frame in frames
-    )
+def _framed(frames: tuple[str, ...], phrase: str) -> tuple[str, ...]:
+    return tuple(frame.replace("{np}", phrase).replace("{NP}", capitalised(phrase)) for frame in frames)
 
 
 RELATIONS: tuple[Relation, ...] = (
@@ -82,16 +93,20 @@ RELATIONS: tuple[Relation, ...] = (
         "capital",
         tuple(facts.CAPITALS.items()),
         24,
+        "the capital of {x}",
         "The capital of {x} is {y}.",
         ("{Y} is the capital of {x}.", "The capital city of {x} is {y}.", "In {x} the capital is {y}."),
-        (*_frames(_ASK, "the capital of {x}", "the capital city of {x}"), "Which city is the capital of {x}?",
+        ("Which city is the capital of {x}?", "What is the capital city of {x}?", "Tell me the capital city of {x}.",
+        "Do you know the capital city of {x}?",
          "What is the name of the capital of {x}?"),
-        (*_frames(_ASK_TEST, "the capital of {x}"), "{X} has which city as its capital?"),
+        ("{X} has which city as its capital?",),
+        ("{X} has a capital. Which city is it?",),
     ),
     Relation(
         "continent",
         tuple(facts.CONTINENTS.items()),
         14,
+        "the continent of {x}",
         "{X} is in {y}.",
         ("{X} is a country in {y}.", "The continent of {x} is {y}.", "{X} lies in {y}."),
         ("Which continent is {x} in?", "On which continent is {x}?", "What continent is {x} in?",
@@ -101,11 +116,13 @@ RELATIONS: tuple[Relation, ...] = (
          "{X} is in which continent?"),
         ("{X} belongs to which continent?", "Name the continent of {x}.",
         "Where on Earth is {x}? Which continent?"),
+        ("If I travel to {x}, on which continent am I?",),
     ),
     Relation(
         "country",
         tuple((capital, country) for country, capital in facts.CAPITALS.items()),
         14,
+        "the country of {x}",
         "{X} is the capital of {y}.",
         ("{X} is the capital city of {y}.", "{X} is in {y}."),
         ("{X} is the capital of which country?", "Which country has {x} as its capital?",
@@ -114,11 +131,13 @@ RELATIONS: tuple[Relation, ...] = (
          "{X} is in which country?", "Which country is {x} in?", "Do you know the country of {x}?"),
         ("Name the country of {x}.", "{X} is the capital city of what country?",
         "To which country does {x} belong?"),
+        ("I am in {x}. Which country am I in?",),
     ),
     Relation(
         "sound",
         _named(facts.SOUNDS),
         6,
+        "the sound of {x}",
         "{X} {y}.",
         ("The sound of {x}: it {y}.", "When {x} makes a sound, it {y}."),
         ("What sound does {x} make?", "What noise does {x} make?", "Which sound does {x} make?",
@@ -126,11 +145,13 @@ RELATIONS: tuple[Relation, ...] = (
          "How does {x} sound?",
          "Do you know the sound of {x}?", "Do you know what sound {x} makes?"),
         ("Name the sound of {x}.", "What kind of sound comes from {x}?", "Which noise does {x} make?"),
+        ("I hear {x}. What sound is it?",),
     ),
     Relation(
         "baby",
         _named(facts.BABIES),
         5,
+        "the name for the baby of {x}",
         "The baby of {x} is called a {y}.",
         ("A {y} is the baby of {x}.", "A baby of {x} is a {y}."),
         ("What is the baby of {x} called?", "What do you call the baby of {x}?", "What is the baby of {x}?",
@@ -140,11 +161,13 @@ RELATIONS: tuple[Relation, ...] = (
          "What name does the baby of {x} have?"),
         ("Name the baby of {x}.", "What do people call the baby of {x}?",
         "What is the word for the baby of {x}?"),
+        ("{X} has a baby. What is it called?",),
     ),
     Relation(
         "class",
         _named(facts.CLASSES),
         8,
+        "the kind of animal that {x} is",
         "{X} is a kind of {y}.",
         ("{X} belongs to the group {y}.", "The group of {x} is {y}."),
         ("What kind of animal is {x}?", "Which kind of animal is {x}?", "What type of animal is {x}?",
@@ -153,11 +176,13 @@ RELATIONS: tuple[Relation, ...] = (
          "{X} is what kind of animal?"),
         ("Name the kind of animal that {x} is.", "What sort of animal is {x}?",
         "{X} is which type of animal?"),
+        ("{X} is an animal. Of what kind?",),
     ),
     Relation(
         "legs",
         _named(facts.LEGS),
         6,
+        "the number of legs of {x}",
         "{X} has {y} legs.",
         ("The number of legs of {x}: {y}.", "Count the legs of {x}: it has {y}."),
         ("How many legs does {x} have?", "How many legs has {x}?", "What number of legs does {x} have?",
@@ -166,11 +191,13 @@ RELATIONS: tuple[Relation, ...] = (
          "What is the number of legs of {x}?"),
         ("Count the legs of {x}. How many are there?", "How many legs are there on {x}?",
          "Say how many legs {x} has."),
+        ("{X} stands on how many legs?",),
     ),
     Relation(
         "home",
         _named(facts.HOMES),
         4,
+        "the home of {x}",
         "{X} lives in a {y}.",
         ("The home of {x} is a {y}.", "In a {y} you may find {x}."),
         ("Where does {x} live?", "What is the home of {x}?", "In what kind of place does {x} live?",
@@ -178,41 +205,50 @@ RELATIONS: tuple[Relation, ...] = (
          "Where is the home of {x}?", "Do you know where {x} lives?", "Where can you find {x}?",
          "What is the home of {x} called?", "In which place does {x} live?"),
         ("Name the home of {x}.", "Where would {x} live?", "What place is the home of {x}?"),
+        ("In what kind of home does {x} live?",),
     ),
     Relation(
         "colour",
         tuple(facts.COLOURS.items()),
         9,
+        "the colour of {x}",
         "The colour of {x} is {y}.",
         ("{X} is {y}.", "{Y} is the colour of {x}."),
         ("What colour is {x}?", "What is the colour of {x}?", "Which colour is {x}?", "What color is {x}?",
          "Tell me the colour of {x}.", "Which colour does {x} have?", "Do you know the colour of {x}?",
          "What colour does {x} have?", "What is the color of {x}?", "{X} has what colour?"),
         ("Name the colour of {x}.", "In what colour do we see {x}?", "Could you say what colour {x} is?"),
+        ("If I look at {x}, what colour do I see?",),
     ),
     Relation(
         "symbol",
         tuple((name, symbol) for name, symbol, _, _ in facts.ELEMENTS),
         8,
+        "the symbol of {x}",
         "The symbol of {x} is {y}.",
         ("{Y} is the symbol of {x}.", "The chemical symbol of {x} is {y}.", "Chemists write {x} as {y}."),
-        _frames(_ASK, "the symbol of {x}", "the chemical symbol of {x}"),
-        (*_frames(_ASK_TEST, "the symbol of {x}"), "Which symbol do chemists use for {x}?"),
+        ("What is the chemical symbol of {x}?", "Tell me the chemical symbol of {x}.", "Which symbol has {x}?",
+         "Which symbol stands for {x}?"),
+        ("Which symbol do chemists use for {x}?",),
+        ("How do chemists write {x}?",),
     ),
     Relation(
         "atomic_number",
         tuple((name, str(number)) for name, _, number, _ in facts.ELEMENTS),
         8,
+        "the atomic number of {x}",
         "The atomic number of {x} is {y}.",
         ("{X} has the atomic number {y}.", "Element number {y} is {x}."),
-        (*_frames(_ASK, "the atomic number of {x}"), "Which atomic number does {x} have?",
+        ("Which atomic number does {x} have?",
          "What atomic number has {x}?"),
-        (*_frames(_ASK_TEST, "the atomic number of {x}"), "Which atomic number belongs to {x}?"),
+        ("Which atomic number belongs to {x}?",),
+        ("{X} is an element. What is its atomic number?",),
     ),
     Relation(
         "day_after",
         _neighbours(facts.DAYS, 1),
         2,
+        "the day after {x}",
         "The day after {x} is {y}.",
         ("After {x} comes {y}.", "{Y} follows {x}."),
         ("What day comes after {x}?", "What is the day after {x}?", "Which day comes after {x}?",
@@ -221,11 +257,13 @@ RELATIONS: tuple[Relation, ...] = (
          "Today is {x}. What day is tomorrow?", "Do you know the day after {x}?"),
         ("Name the day after {x}.", "If today is {x}, which day is tomorrow?",
         "Which day is next after {x}?"),
+        ("Yesterday was {x}. What day is today?",),
     ),
     Relation(
         "day_before",
         _neighbours(facts.DAYS, -1),
         2,
+        "the day before {x}",
         "The day before {x} is {y}.",
         ("Before {x} comes {y}.",),
         ("What day comes before {x}?", "What is the day before {x}?", "Which day comes before {x}?",
@@ -233,11 +271,13 @@ RELATIONS: tuple[Relation, ...] = (
          "Today is {x}. What day was yesterday?", "Do you know the day before {x}?"),
         ("Name the day before {x}.", "If today is {x}, which day was yesterday?",
         "Which day is just before {x}?"),
+        ("Tomorrow is {x}. What day is today?",),
     ),
     Relation(
         "month_after",
         _neighbours(facts.MONTHS, 1),
         3,
+        "the month after {x}",
         "The month after {x} is {y}.",
         ("After the month of {x} comes {y}.", "The month that follows {x} is {y}."),
         ("What month comes after {x}?", "What is the month after {x}?", "Which month comes after {x}?",
@@ -245,11 +285,13 @@ RELATIONS: tuple[Relation, ...] = (
          "It is {x}. What month is next?", "Do you know the month after {x}?"),
         ("Name the month after {x}.", "If it is {x} now, which month comes next?",
         "Which month is next after {x}?"),
+        ("{X} is over. Which month begins?",),
     ),
     Relation(
         "month_before",
         _neighbours(facts.MONTHS, -1),
         3,
+        "the month before {x}",
         "The month before {x} is {y}.",
         ("Before the month of {x} comes {y}.",),
         ("What month comes before {x}?", "What is the month before {x}?", "Which month comes before {x}?",
@@ -258,21 +300,25 @@ RELATIONS: tuple[Relation, ...] = (
          "Do you know the month before {x}?", "Can you tell me the month before {x}?"),
         ("Name the month before {x}.", "If it is {x} now, which month was before?",
          "Which month is just before {x}?"),
+        ("{X} begins. Which month is over?",),
     ),
     Relation(
         "month_order",
         tuple(zip(facts.ORDINALS, facts.MONTHS, strict=True)),
         3,
+        "the {x} month of the year",
         "The {x} month of the year is {y}.",
         ("{Y} is the {x} month of the year.", "{Y} is the {x} month."),
-        (*_frames(_ASK, "the {x} month of the year"), "Which month is the {x} month?",
+        ("Which month is the {x} month?",
          "Which month of the year is the {x}?"),
-        (*_frames(_ASK_TEST, "the {x} month of the year"), "Which month comes {x} in the year?"),
+        ("Which month comes {x} in the year?",),
+        ("Of the twelve months, which is the {x} one?",),
     ),
     Relation(
         "month_days",
         tuple((month, str(days)) for month, days in zip(facts.MONTHS, facts.MONTH_DAYS, strict=True)),
         3,
+        "the number of days in {x}",
         "{X} has {y} days.",
         ("There are {y} days in {x}.", "The month of {x} has {y} days."),
         ("How many days does {x} have?", "How many days are in {x}?", "How many days has {x}?",
@@ -280,21 +326,25 @@ RELATIONS: tuple[Relation, ...] = (
          "Do you know how many days {x} has?", "{X} has how many days?"),
         ("Count the days of {x}. How many are there?", "Say how many days {x} has.",
          "What number of days does {x} have?"),
+        ("How many days go by in {x}?",),
     ),
     Relation(
         "opposite",
         tuple(facts.OPPOSITES.items()),
         16,
+        "the opposite of {x}",
         "The opposite of {x} is {y}.",
         ("{Y} is the opposite of {x}.", "{X} and {y} are opposites."),
-        (*_frames(_ASK, "the opposite of {x}"), "Which word is the opposite of {x}?",
+        ("Which word is the opposite of {x}?",
          "What word means the opposite of {x}?", "Give me the opposite of {x}."),
-        (*_frames(_ASK_TEST, "the opposite of {x}"), "If something is not {x} but the opposite, what is it?"),
+        ("If something is not {x} but the opposite, what is it?",),
+        ("What is not {x} but the opposite of it?",),
     ),
     Relation(
         "bigger",
         tuple(_sizes()),
         5,
+        "the bigger one, {x}",
         "{Y} is bigger.",
         ("Which is bigger, {x}? {Y} is bigger.",),
         ("Which is bigger, {x}?", "What is bigger, {x}?", "Is {x} bigger?", "Which one is bigger, {x}?",
@@ -302,11 +352,13 @@ RELATIONS: tuple[Relation, ...] = (
          "Which of the two is bigger, {x}?"),
         ("Say which one is bigger: {x}?", "Compare the two: {x}. Which is bigger?",
          "Of these two, which is bigger, {x}?"),
+        ("Look at the two, {x}. Which is the bigger one?",),
     ),
     Relation(
         "in_words",
         tuple((str(number), in_words(number)) for number in range(100)),
         6,
+        "the word for {x}",
         "The number {x} in words is {y}.",
         ("{Y} is the number {x}.", "{X} is written {y}.", "The word for {x} is {y}."),
         ("How do you write {x} in words?", "What is {x} in words?", "Write {x} in words.",
@@ -314,6 +366,7 @@ RELATIONS: tuple[Relation, ...] = (
          "What is the word for {x}?", "Which word means {x}?", "Tell me the word for {x}.",
          "Please write {x} in words.", "How is {x} written in words?"),
         ("Spell out {x} in words.", "Put the number {x} in words.", "What is the number {x} as a word?"),
+        ("How would you say {x} in words?",),
     ),
 )  # fmt: skip
 

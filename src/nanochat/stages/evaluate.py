@@ -13,22 +13,23 @@ from nanochat.config.evaluate import ChatEvalConfig
 from nanochat.engine.load import load_engine
 from nanochat.errors import UsageError
 from nanochat.evaluation.chat import TaskScore, evaluate_task
+from nanochat.pocket.held_out import Split
 from nanochat.runtime.context import RunContext
 from nanochat.runtime.events import Evaluated, EventLog, OnEvent, StageProgress, fan_out
 from nanochat.runtime.files import atomic_write_json
 from nanochat.tasks.pocket import pocket_tasks
 from nanochat.tasks.task import Task
 
-FILE = "pocket.json"
+FILES: dict[Split, str] = {"test": "pocket.json", "val": "pocket-val.json"}
 
 
-def choose_tasks(names: str, size: int) -> Mapping[str, Task]:
-    """The test tasks named in a comma-separated list, or "all".
+def choose_tasks(names: str, size: int, split: Split = "test") -> Mapping[str, Task]:
+    """The tasks of a held-out split that are named in a comma-separated list, or "all".
 
     Raises:
         UsageError: a name that is no task.
     """
-    tasks = pocket_tasks("test", size)
+    tasks = pocket_tasks(split, size)
     if names == "all":
         return tasks
     wanted = [name.strip() for name in names.split(",") if name.strip()]
@@ -43,13 +44,14 @@ def evaluate_chat(
 ) -> list[TaskScore]:
     """Score a model on the chosen tasks, greedily, and write `eval/pocket.json` into its stage folder.
 
-    Scores of other tasks of the same step that stand there are kept.
+    Scores of the val split go into `eval/pocket-val.json`, and are no events of the run. Scores of other tasks of
+    the same step that stand there are kept.
 
     Raises:
         MissingError: no such model.
         UsageError: no such task.
     """
-    tasks = choose_tasks(config.tasks, config.max_problems)
+    tasks = choose_tasks(config.tasks, config.max_problems, config.split)
     engine, checkpoint = load_engine(
         context.paths, selector, device=context.device, dtype=getattr(torch, context.dtype)
     )
@@ -57,7 +59,7 @@ def evaluate_chat(
     stage = folder.name
     started = time.perf_counter()
     log = EventLog(folder / "events.jsonl")
-    tell = fan_out(log, on_event)
+    tell = fan_out(log, on_event) if config.split == "test" else on_event
     scores = []
     for number, task in enumerate(tasks.values()):
 
@@ -95,7 +97,7 @@ def evaluate_chat(
             )
         )
     log.close()
-    path = folder / "eval" / FILE
+    path = folder / "eval" / FILES[config.split]
     before = read_json(path) or {}
     kept = before.get("tasks", {}) if before.get("step") == checkpoint.step else {}
     atomic_write_json(
@@ -112,5 +114,5 @@ def evaluate_chat(
 
 def is_evaluated(context: RunContext, tag: str, stage: str, step: int, tasks: Iterable[str], size: int) -> bool:
     """Whether `eval/pocket.json` holds these tasks for this step."""
-    found = read_json(context.paths.model_dir(tag, stage) / "eval" / FILE) or {}
+    found = read_json(context.paths.model_dir(tag, stage) / "eval" / FILES["test"]) or {}
     return found.get("step") == step and found.get("max_problems") == size and set(tasks) <= set(found.get("tasks", {}))

@@ -30,26 +30,26 @@ VALIDATION_PER_TASK = 20
 # sixty of a conversation): so sft is mostly lists, and mid mostly everything else.
 SHARES = {
     "mid": {
-        "facts": 10,
-        "arithmetic": 4,
-        "counting": 5,
-        "spelling": 2,
-        "choice": 3,
-        "lookup": 5,
-        "binding": 5,
+        "facts": 20,
+        "arithmetic": 3,
+        "counting": 4,
+        "spelling": 3,
+        "choice": 5,
+        "lookup": 4,
+        "binding": 3,
         "identity": 1,
-        "dialogue": 1,
+        "dialogue": 2,
     },
     "sft": {
-        "facts": 8,
-        "arithmetic": 2,
-        "counting": 3,
-        "spelling": 2,
-        "choice": 8,
-        "lookup": 7,
-        "binding": 2,
+        "facts": 24,
+        "arithmetic": 3,
+        "counting": 4,
+        "spelling": 4,
+        "choice": 6,
+        "lookup": 4,
+        "binding": 1,
         "identity": 1,
-        "dialogue": 1,
+        "dialogue": 2,
     },
 }
 MEAN_CONVERSATION_TOKENS = 60  # of the pocket mixture; decides only how long a run of N conversations is
@@ -77,7 +77,7 @@ def validation_conversations(tokenizer: Tokenizer, *, train_all: bool) -> list[R
     """Held-out conversations of every pocket task, rendered."""
     return [
         _trainable(render(tokenizer, conversation), train_all=train_all)
-        for task in pocket_tasks("test", VALIDATION_PER_TASK).values()
+        for task in pocket_tasks("val", VALIDATION_PER_TASK).values()
         for conversation in task
     ]
 

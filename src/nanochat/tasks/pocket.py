@@ -11,8 +11,9 @@ from typing import Any, Literal
 
 from nanochat.errors import UsageError
 from nanochat.pocket.choices import LETTERS
-from nanochat.pocket.conversations import KINDS, Split
+from nanochat.pocket.conversations import KINDS
 from nanochat.pocket.conversations import conversation as make
+from nanochat.pocket.held_out import Split
 from nanochat.tasks.grading import letter_is, names_only, number_is, spells
 from nanochat.tasks.task import Task
 from nanochat.tokenizer.conversation import Conversation, Message
@@ -41,7 +42,7 @@ class PocketTask(Task):
 
     Args:
         kind: one of `pocket.conversations.KINDS`.
-        split: "train" or "test".
+        split: "train", "val" or "test".
         size: conversations; a test task is smaller where there are not so many different prompts.
         seed: another stream of conversations.
     """
@@ -74,7 +75,7 @@ class PocketTask(Task):
     def _make(self, index: int) -> Conversation:
         record = make(self.name, index, self.split, self._seed)
         conversation = Conversation.from_dict({"messages": record["messages"]})
-        if self.split == "test":
+        if self.split != "train":
             self._keys.setdefault(conversation.messages[:-1], record)
         return conversation
 
@@ -118,12 +119,12 @@ def pocket_tasks(
     """The pocket tasks of a split by name.
 
     Args:
-        split: "train" (all kinds) or "test" (without `lookup` and `dialogue`).
+        split: "train" (all kinds), "val" or "test" (without `lookup`, `binding` and `dialogue`).
         size: conversations of each task; default `TRAIN_SIZES` and 200 for tests.
         sizes: sizes of single tasks, which win over `size`.
         seed: another stream of conversations.
     """
     kinds = KINDS if split == "train" else TEST_KINDS
-    default = dict.fromkeys(TEST_KINDS, TEST_SIZE) if split == "test" else TRAIN_SIZES
+    default = dict.fromkeys(TEST_KINDS, TEST_SIZE) if split != "train" else TRAIN_SIZES
     wanted = {**(default if size is None else dict.fromkeys(kinds, size)), **(sizes or {})}
     return {kind: PocketTask(kind, split, wanted[kind], seed) for kind in kinds}

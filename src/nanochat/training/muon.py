@@ -23,17 +23,18 @@ NORMUON_BETA2 = 0.9
 TINY = 1e-10
 
 
-def orthogonalize(x: Tensor) -> Tensor:
+def orthogonalize(x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """The nearest semi-orthogonal matrices, roughly: singular values are driven towards 1.
 
     Args:
-        x: (K, m, n). On GPUs the iteration runs in bfloat16, elsewhere in float32.
+        x: (K, m, n).
+        dtype: of the iteration; bfloat16 is accurate enough and four times as fast where the machine has it.
 
     Returns:
         (K, m, n) float32.
     """
     tall = x.size(-2) > x.size(-1)
-    x = x.bfloat16() if x.is_cuda else x.float()
+    x = x.to(dtype)
     x = x / (1.01 * x.norm(dim=(-2, -1), keepdim=True) + 1e-6)
     for a, b, c in POLAR_EXPRESS:
         if tall:
@@ -54,6 +55,7 @@ def muon_step(
     lr: float,
     momentum: float,
     weight_decay: float,
+    dtype: torch.dtype = torch.float32,
 ) -> Tensor:
     """One step.
 
@@ -65,6 +67,7 @@ def muon_step(
         lr: learning rate before the factor sqrt(max(1, m/n)).
         momentum: 0 to 1.
         weight_decay: relative to the learning rate.
+        dtype: of the orthogonalisation alone.
 
     Returns:
         The new parameters, (K, m, n) float32.
@@ -74,7 +77,7 @@ def muon_step(
     update = grads.lerp(momentum_buffer, momentum)
     size = update.norm(dim=(-2, -1), keepdim=True)
     update = update / update.norm(dim=-1, keepdim=True).clamp_min(TINY) * (size / math.sqrt(m))
-    update = orthogonalize(update)
+    update = orthogonalize(update, dtype)
     update = update * (math.sqrt(min(m, n)) / update.norm(dim=(-2, -1), keepdim=True).clamp_min(TINY))
 
     over = -1 if m >= n else -2

@@ -54,10 +54,12 @@ class Optimizer:
     Attributes:
         groups: what is trained and how.
         steps: optimizer steps taken, for AdamW's bias correction.
+        muon_dtype: in which Muon orthogonalises.
     """
 
     groups: list[Group]
     steps: int = 0
+    muon_dtype: torch.dtype = torch.float32
     _state: dict[str, Tensor] = field(default_factory=dict)
 
     @torch.no_grad()
@@ -118,6 +120,7 @@ class Optimizer:
                 lr=lr,
                 momentum=momentum,
                 weight_decay=weight_decay,
+                dtype=self.muon_dtype,
             )
             for i, (_, param) in enumerate(members):
                 param.copy_(updated[i])
@@ -215,4 +218,7 @@ def build_optimizer(
     ]
     if plain:
         groups = [replace(group, weight_decay=0.0) if group.kind == "adamw" else group for group in groups]
-    return Optimizer(groups=[group for group in groups if group.params])
+    half = model.device.type == "cuda" or model.compute_dtype != torch.float32
+    return Optimizer(
+        groups=[group for group in groups if group.params], muon_dtype=torch.bfloat16 if half else torch.float32
+    )
