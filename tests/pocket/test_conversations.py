@@ -9,10 +9,10 @@ import pytest
 
 from nanochat.pocket.choices import CHOICE_RELATIONS, LETTERS
 from nanochat.pocket.conversations import KINDS, conversation
-from nanochat.pocket.held_out import is_test_combination
+from nanochat.pocket.held_out import split_of_combination
 from nanochat.pocket.wordings import RELATIONS, fill
 
-CASES = [(kind, split) for kind in KINDS for split in ("train", "test")]
+CASES = [(kind, split) for kind in KINDS for split in ("train", "val", "test")]
 
 
 def tools(record: dict) -> list[list[dict]]:
@@ -36,7 +36,7 @@ def test_roles_take_turns_and_nothing_is_left_unfilled(kind: str, split: str) ->
         assert "{" not in json.dumps(record["messages"]).replace('{"', "")
 
 
-@pytest.mark.parametrize("split", ["train", "test"])
+@pytest.mark.parametrize("split", ["train", "val", "test"])
 def test_tools_compute_what_they_say(split: str) -> None:
     compute = {"+": int.__add__, "-": int.__sub__, "*": int.__mul__}
     for index in range(500):
@@ -62,13 +62,13 @@ def test_the_expression_copies_the_digits_of_the_prompt() -> None:
     assert copied > 200
 
 
-@pytest.mark.parametrize("split", ["train", "test"])
+@pytest.mark.parametrize("split", ["train", "val", "test"])
 def test_choices_hold_one_right_answer_from_the_same_pool(split: str) -> None:
     known = {
         fill(template, x, y): (relation, y)
         for relation in CHOICE_RELATIONS
         for x, y in relation.facts
-        for template in (*relation.questions, *relation.test_questions)
+        for template in (*relation.questions, *relation.val_questions, *relation.test_questions)
     }
     letters = []
     for index in range(400):
@@ -77,41 +77,62 @@ def test_choices_hold_one_right_answer_from_the_same_pool(split: str) -> None:
         head, *lines = prompt.split("\n")
         question = head.removeprefix("Multiple Choice question: ")
         choices = [line.removeprefix("- ").split("=") for line in lines[:4]]
-        assert [letter for _, letter in choices] == list(LETTERS)
+        assert [letter for _, letter in choices] == list(LETTERS) or split == "train"
         assert lines[4:] == ["", "Respond only with the letter of the correct answer."]
         relation, answer = known[question]
         assert len({choice for choice, _ in choices}) == 4
         assert all(choice in relation.pool for choice, _ in choices)
         assert dict(choices)[answer] == reply
-        assert is_test_combination(question, [choice for choice, _ in choices]) == (split == "test")
-        letters.append(reply)
-    assert all(60 < letters.count(letter) < 140 for letter in LETTERS)
+        assert split_of_combination(question, [choice for choice, _ in choices]) == split
+        letters.append([letter for _, letter in choices].index(reply))
+    assert all(60 < letters.count(place) < 140 for place in range(4))
+
+
+LISTED = re.compile(r"^- (.+)=([A-Z])$", re.MULTILINE)
 
 
 def test_same_choices_are_answered_from_the_list() -> None:
-    followed = 0
+    asked = looked_up = 0
     table = {fill(t, x, y): y for r in CHOICE_RELATIONS for x, y in r.facts for t in r.questions}
     for index in range(300):
         messages = conversation("choice", index, "train")["messages"]
-        choices = dict(re.findall(r"^- (.+)=([A-D])$", messages[0]["content"], re.MULTILINE))
+        choices = dict(LISTED.findall(messages[0]["content"]))
         for user, assistant in zip(messages[2::2], messages[3::2], strict=True):
             question = user["content"].split("choices: ")[-1]
-            assert choices[table[question]] == assistant["content"]
-            followed += 1
-    assert followed > 150
+            if question in table:
+                assert choices[table[question]] == assistant["content"]
+                asked += 1
+            else:
+                named = [item for item in choices if item in question]
+                assert assistant["content"] in [choices[item] for item in named]
+                looked_up += 1
+    assert asked > 600
+    assert looked_up > 200
 
 
-def test_lookups_are_answered_from_the_list() -> None:
+@pytest.mark.parametrize("kind", ["lookup", "binding"])
+def test_lookups_are_answered_from_the_list(kind: str) -> None:
     checked = 0
     for index in range(300):
-        record = conversation("lookup", index, "train")
-        prompt, reply = (message["content"] for message in record["messages"][:2])
-        choices = dict(re.findall(r"^- (.+)=([A-D])$", prompt, re.MULTILINE))
-        named = [letter for item, letter in choices.items() if re.search(rf" {item}\b", prompt.split("\n")[0])]
-        if len(named) == 1:
-            assert named == [reply]
-            checked += 1
-    assert checked > 150
+        messages = conversation(kind, index, "train")["messages"]
+        choices = dict(LISTED.findall(messages[0]["content"]))
+        for user, assistant in zip(messages[::2], messages[1::2], strict=True):
+            question = user["content"].split("\n")[0]
+            named = [item for item in choices if re.search(rf"(^| ){item}\b", question)]
+            if len(named) == 1:
+                letter = choices[named[0]]
+                assert assistant["content"] == (f"- {named[0]}={letter}" if kind == "binding" else letter)
+                checked += 1
+    assert checked > 900
+
+
+def test_lists_of_training_have_letters_of_the_whole_alphabet() -> None:
+    letters = {
+        letter
+        for index in range(300)
+        for _, letter in LISTED.findall(conversation("lookup", index, "train")["messages"][0]["content"])
+    }
+    assert len(letters) == 26
 
 
 def test_dialogues_mix_two_or_three_turns() -> None:
@@ -123,7 +144,7 @@ def test_a_question_has_one_answer() -> None:
     answers: dict[str, str] = {}
     for relation in RELATIONS:
         for subject, answer in relation.facts:
-            for template in (*relation.questions, *relation.test_questions):
+            for template in (*relation.questions, *relation.val_questions, *relation.test_questions):
                 question = fill(template, subject, answer)
                 reply = fill(relation.answer, subject, answer)
                 assert answers.setdefault(question, reply) == reply, question

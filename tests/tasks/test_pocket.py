@@ -56,9 +56,24 @@ def test_choice_is_categorical() -> None:
     assert (task.kind, task.chance) == ("categorical", 0.25)
     assert task.letters(task[0]) == ("A", "B", "C", "D")
     facts = pocket_tasks("test", 5)["facts"]
-    assert (facts.kind, facts.chance) == ("generative", 0.0)
+    assert (facts.kind, facts.chance) == ("generative", 0.2)
     with pytest.raises(NotImplementedError):
         facts.letters(facts[0])
+
+
+def test_letters_are_those_of_the_list() -> None:
+    task = pocket_tasks("train", 40)["lookup"]
+    seen = {task.letters(conversation) for conversation in task}
+    assert ("A", "B", "C", "D") in seen
+    assert len(seen) > 5
+
+
+def test_chance_is_the_score_of_the_commonest_answer() -> None:
+    task = pocket_tasks("test")["counting"]
+    answers = [final_text(conversation) for conversation in task]
+    scores = [sum(task.grade(c, str(count)) for c in task) / len(answers) for count in range(6)]
+    assert task.chance == max(scores)
+    assert 0.2 < task.chance < 0.7
 
 
 def test_indices_end() -> None:

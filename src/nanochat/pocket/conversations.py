@@ -2,8 +2,8 @@
 
 A conversation is a plain dict: `messages` in the ordinary form (an answer that calls the calculator is a list
 of text, python and python_output parts) and what grading its last answer needs: `answer` (the right short
-answer), `grading` (names, number, spelling or letter), `wrong` (answers that must not be given) and `subject`
-(part of the question that may be repeated freely).
+answer), `grading` (names, number, spelling or letter), `wrong` (answers that must not be given) `subject`
+(part of the question that may be repeated freely) and `letters` (those of its list).
 
 The val and test splits ask held-out wordings, number pairs, words and choice combinations; see `held_out`.
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from random import Random
+from string import ascii_lowercase
 from typing import Any
 
 from nanochat.pocket import phrases
@@ -52,7 +53,8 @@ _BARE_SHARE = 0.15  # of counting prompts that leave out the quotation marks
 _NUMERALS_SHARE = 0.2  # of arithmetic prompts that write numbers in words
 _OTHER_LETTERS_SHARE = 0.5  # of lists in training that have other letters than A to D
 _LOOKUPS_AMONG_CHOICES = 0.3  # of further turns about one list
-_TEST_WORDING_SHARE = 0.5  # of arithmetic, counting and spelling tests that also use a held-out wording
+_HELD_OUT_WORDING_SHARE = 0.5  # of held-out arithmetic, counting and spelling that also use a held-out wording
+_IN_PASSING_SHARE = 0.4  # of arithmetic, counting and spelling in training
 
 
 def conversation(kind: str, index: int, split: Split, seed: int = 0) -> dict[str, Any]:
@@ -65,7 +67,7 @@ def conversation(kind: str, index: int, split: Split, seed: int = 0) -> dict[str
         seed: another stream of conversations.
 
     Returns:
-        {"messages", "kind", "answer", "grading", "wrong", "subject"} for the last turn; all values are JSON.
+        {"messages", "kind", "answer", "grading", "wrong", "subject", "letters"} for the last turn; all values are JSON.
     """
     rnd = Random(f"pocket conversation {kind} {split} {seed} {index}").random
     turns = _MAKERS[kind](rnd, split)
@@ -81,6 +83,7 @@ def conversation(kind: str, index: int, split: Split, seed: int = 0) -> dict[str
         "grading": last.get("grading", "names"),
         "wrong": list(last.get("wrong", ())),
         "subject": last.get("subject", ""),
+        "letters": list(last.get("letters", ())),
     }
 
 
@@ -109,9 +112,13 @@ def _in_passing(rnd: Rnd, question: str) -> str:
         return question[0].lower() + question[1:]
     if chance < 0.25:
         return pick(rnd, phrases.BEFORE_A_QUESTION).format(word=draw_word(rnd, "train")) + question
-    if chance < 0.45:
+    if chance < 0.45 and question[-1] in "?.!":
         return question + pick(rnd, phrases.AFTER_A_QUESTION).format(word=draw_word(rnd, "train"))
     return question
+
+
+def _maybe_in_passing(rnd: Rnd, split: Split, question: str) -> str:
+    return _in_passing(rnd, question) if split == "train" and rnd() < _IN_PASSING_SHARE else question
 
 
 def _questions(relation: Relation, split: Split) -> tuple[str, ...]:
@@ -132,7 +139,9 @@ def _arithmetic(rnd: Rnd, split: Split) -> list[Turn]:
     if sign == "-":
         a, b = max(a, b), min(a, b)
     result = {"+": a + b, "-": a - b, "*": a * b}[sign]
-    wordings = _wordings(rnd, split, phrases.ARITHMETIC[sign], phrases.ARITHMETIC_TEST[sign])
+    wordings = _wordings(
+        rnd, split, phrases.ARITHMETIC[sign], phrases.ARITHMETIC_VAL[sign], phrases.ARITHMETIC_TEST[sign]
+    )
     in_prompt = (str(a), str(b))
     if rnd() < _NUMERALS_SHARE:  # nobody writes "two+three"
         in_prompt = (in_words(a), in_words(b))
@@ -141,7 +150,7 @@ def _arithmetic(rnd: Rnd, split: Split) -> list[Turn]:
     reply = phrases.ARITHMETIC_ANSWER.format(a=a, b=b, operation=phrases.OPERATION_WORDS[sign], result=result)
     return [
         {
-            "prompt": template.format(a=in_prompt[0], b=in_prompt[1]),
+            "prompt": _maybe_in_passing(rnd, split, template.format(a=in_prompt[0], b=in_prompt[1])),
             "reply": _tool(f"{a}{sign}{b}", str(result), reply),
             "answer": str(result),
             "grading": "number",
@@ -153,8 +162,11 @@ def _arithmetic(rnd: Rnd, split: Split) -> list[Turn]:
 _SIGN = re.compile(r"\{a\} ?[-+*x] ?\{b\}")
 
 
-def _wordings(rnd: Rnd, split: Split, train: tuple[str, ...], test: tuple[str, ...]) -> tuple[str, ...]:
-    return test if split == "test" and rnd() < _TEST_WORDING_SHARE else train
+def _wordings(
+    rnd: Rnd, split: Split, train: tuple[str, ...], val: tuple[str, ...], test: tuple[str, ...]
+) -> tuple[str, ...]:
+    held_out = {"train": train, "val": val, "test": test}[split]
+    return held_out if rnd() < _HELD_OUT_WORDING_SHARE else train
 
 
 def _tool(expression: str, result: str, text: str) -> list[dict[str, str]]:
@@ -176,13 +188,13 @@ def draw_word(rnd: Rnd, split: Split) -> str:
 
 
 def draw_letter(rnd: Rnd, word: str) -> str:
-    """A letter to count: often one that the word has several times, at times one that it lacks."""
-    chance = rnd()
-    if chance < 0.45:
-        repeated = [letter for letter in word if word.count(letter) > 1]
-        if repeated:
-            return pick(rnd, repeated)
-    return pick(rnd, word) if chance < 0.8 else pick(rnd, "abcdefghijklmnopqrstuvwxyz")
+    """A letter to count: one that the word has several times, once or not at all, about as often each."""
+    repeated = [letter for letter in word if word.count(letter) > 1]
+    if repeated and rnd() < 0.5:
+        return pick(rnd, repeated)
+    if rnd() < 0.45:
+        return pick(rnd, [letter for letter in ascii_lowercase if letter not in word])
+    return pick(rnd, word)
 
 
 def times(count: int) -> str:
@@ -193,12 +205,12 @@ def times(count: int) -> str:
 def _counting(rnd: Rnd, split: Split) -> list[Turn]:
     word = draw_word(rnd, split)
     letter = draw_letter(rnd, word)
-    quoted = _wordings(rnd, split, phrases.COUNTING, phrases.COUNTING_TEST)
+    quoted = _wordings(rnd, split, phrases.COUNTING, phrases.COUNTING_VAL, phrases.COUNTING_TEST)
     template = pick(rnd, phrases.COUNTING_BARE if rnd() < _BARE_SHARE else quoted)
     count = word.count(letter)
     return [
         {
-            "prompt": template.format(word=word, letter=letter),
+            "prompt": _maybe_in_passing(rnd, split, template.format(word=word, letter=letter)),
             "reply": _tool(
                 phrases.COUNTING_EXPRESSION.format(word=word, letter=letter),
                 str(count),
@@ -213,10 +225,10 @@ def _counting(rnd: Rnd, split: Split) -> list[Turn]:
 
 def _spelling(rnd: Rnd, split: Split) -> list[Turn]:
     word = draw_word(rnd, split)
-    template = pick(rnd, _wordings(rnd, split, phrases.SPELLING, phrases.SPELLING_TEST))
+    template = pick(rnd, _wordings(rnd, split, phrases.SPELLING, phrases.SPELLING_VAL, phrases.SPELLING_TEST))
     spelled = ",".join(word)
     reply = f"{word}:{spelled}"
-    prompt = template.format(word=word)
+    prompt = _maybe_in_passing(rnd, split, template.format(word=word))
     return [{"prompt": prompt, "reply": reply, "answer": spelled, "grading": "spelling", "subject": word}]
 
 
@@ -258,7 +270,7 @@ class _Listed:
         if self.in_full:
             line = phrases.CHOICE_LINE.format(choice=item, letter=letter)
             return {"prompt": prompt, "reply": line, "answer": line}
-        return {"prompt": prompt, "reply": letter, "answer": letter, "grading": "letter"}
+        return {"prompt": prompt, "reply": letter, "answer": letter, "grading": "letter", "letters": self.letters}
 
     def lookup(self, rnd: Rnd, *, again: bool = True) -> Turn:
         """Asks for the letter beside an item; `again` when the list has been shown in a turn before."""

@@ -1,7 +1,7 @@
 """All text that is no fact: arithmetic, spelling and counting wordings, stories, greetings.
 
-Templates only, so that `held_out` can tell which words training text uses. Names that end in `_TEST` are
-asked in tests and never written in training text. A word stands in quotation marks after a space: the
+Templates only, so that `held_out` can tell which words training text uses. Names that end in `_VAL` or `_TEST`
+are asked in those splits and never written in training text. A word stands in quotation marks after a space: the
 tokenizer then gives it the same tokens in the question and in the tool call, which begins with a space for
 that reason.
 """
@@ -9,7 +9,26 @@ that reason.
 from __future__ import annotations
 
 # Arithmetic. {a} and {b} are numbers in digits or in words.
-ARITHMETIC: dict[str, tuple[str, ...]] = {
+OPERATION_WORDS: dict[str, str] = {"+": "plus", "-": "minus", "*": "times"}
+
+
+def _of_operations(frames: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    return {
+        sign: tuple(frame.replace("{np}", f"{{a}} {word} {{b}}") for frame in frames)
+        for sign, word in OPERATION_WORDS.items()
+    }
+
+
+_ARITHMETIC_FRAMES = _of_operations(
+    (
+        "Tell me {np}.", "Can you tell me {np}?", "I need {np}.", "Please give me {np}.", "I want to know {np}.",
+        "{np}, please.", "{np}", "What does {np} make?", "Do you know {np}?", "Help me with {np}.",
+        "Can you compute {np}?", "Compute {np} for me.", "I cannot do {np}. Can you help me?", "Say {np}.",
+        "How much does {np} make?", "Write down {np}.", "My friend asked for {np}. What should I say?",
+    )
+)  # fmt: skip
+ARITHMETIC_VAL = _of_operations(("How many is {np}?", "Give the result of {np}.", "Could you solve {np}?"))
+_ARITHMETIC: dict[str, tuple[str, ...]] = {
     "+": (
         "What is {a} plus {b}?", "What is {a} + {b}?", "{a} + {b}", "{a} + {b} = ?", "Add {a} and {b}.",
         "How much is {a} plus {b}?", "Calculate {a} + {b}.", "Please compute {a} plus {b}.",
@@ -35,6 +54,9 @@ ARITHMETIC: dict[str, tuple[str, ...]] = {
         "There are {a} cars with {b} people in each. How many people are there?",
     ),
 }  # fmt: skip
+ARITHMETIC: dict[str, tuple[str, ...]] = {
+    sign: _ARITHMETIC[sign] + _ARITHMETIC_FRAMES[sign] for sign in OPERATION_WORDS
+}
 ARITHMETIC_TEST: dict[str, tuple[str, ...]] = {
     "+": ("Work out {a} plus {b}.", "Can you add {a} and {b} for me?", "Find the sum of {a} and {b}."),
     "-": (
@@ -48,7 +70,6 @@ ARITHMETIC_TEST: dict[str, tuple[str, ...]] = {
         "Find the product of {a} and {b}.",
     ),
 }
-OPERATION_WORDS: dict[str, str] = {"+": "plus", "-": "minus", "*": "times"}
 ARITHMETIC_ANSWER = "{a} {operation} {b} is {result}."
 ARITHMETIC_SENTENCES: tuple[str, ...] = (
     "{A} {operation} {b} is {result}. {da} {sign} {db} = {dresult}.",
@@ -83,6 +104,10 @@ COUNTING_TEST: tuple[str, ...] = (
     "What is the count of the letter {letter} in '{word}'?",
     "The word is '{word}'. How many times does it have the letter {letter}?",
 )  # fmt: skip
+COUNTING_VAL: tuple[str, ...] = (
+    "Say how often {letter} is in '{word}'.", "Find the number of letters {letter} in '{word}'.",
+    "'{word}' has how many {letter}?",
+)  # fmt: skip
 COUNTING_EXPRESSION = " '{word}'.count('{letter}')"
 COUNTING_ANSWER = "The letter {letter} appears {count} {times} in '{word}'."
 
@@ -94,6 +119,7 @@ SPELLING: tuple[str, ...] = (
     "Spell the word '{word}'.",
 )  # fmt: skip
 SPELLING_TEST: tuple[str, ...] = ("Write the letters of '{word}' one by one.", "How is '{word}' spelled?")
+SPELLING_VAL: tuple[str, ...] = ("Give me the letters of '{word}'.", "Tell me how '{word}' is spelled.")
 SPELLING_SENTENCES: tuple[str, ...] = (
     "The word '{word}' is spelled {spaced}.",
     "{word}:{commas}",

@@ -31,7 +31,7 @@ VALIDATION_PER_TASK = 20
 SHARES = {
     "mid": {
         "facts": 20,
-        "arithmetic": 3,
+        "arithmetic": 4,
         "counting": 4,
         "spelling": 3,
         "choice": 5,
@@ -42,7 +42,7 @@ SHARES = {
     },
     "sft": {
         "facts": 24,
-        "arithmetic": 3,
+        "arithmetic": 4,
         "counting": 4,
         "spelling": 4,
         "choice": 6,

@@ -6,6 +6,7 @@ pairs, words and choice combinations, and never the same prompt twice.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -55,11 +56,11 @@ class PocketTask(Task):
         self.name = kind
         self.kind: Literal["generative", "categorical"]
         self.kind = "categorical" if kind in ("choice", "lookup") else "generative"
-        self.chance = 1 / len(LETTERS) if self.kind == "categorical" else 0.0
         self.split: Split = split
         self._seed = seed
         self._keys: dict[Prompt, dict[str, Any]] = {}
         self._indices = range(size) if split == "train" else self._different_prompts(size)
+        self.chance = self._chance()
 
     def _different_prompts(self, size: int) -> list[int]:
         indices: list[int] = []
@@ -79,6 +80,13 @@ class PocketTask(Task):
             self._keys.setdefault(conversation.messages[:-1], record)
         return conversation
 
+    def _chance(self) -> float:
+        """What guessing scores: one letter in four, else the commonest answer of a held-out task (0 in training)."""
+        if self.kind == "categorical":
+            return 1 / len(LETTERS)
+        answers = Counter(record["answer"] for record in self._keys.values())
+        return max(answers.values(), default=0) / max(1, len(self))
+
     def __len__(self) -> int:
         return len(self._indices)
 
@@ -86,8 +94,10 @@ class PocketTask(Task):
         return self._make(self._indices[index])
 
     def letters(self, conversation: Conversation) -> tuple[str, ...]:
-        """A to D."""
-        return LETTERS if self.kind == "categorical" else super().letters(conversation)
+        """Those of its list: A to D, in training also others."""
+        if self.kind != "categorical":
+            return super().letters(conversation)
+        return tuple(self._record(conversation.messages[:-1])["letters"])
 
     def grade(self, conversation: Conversation, answer: str) -> bool:
         """Whether the answer is right. UsageError for a conversation of another task."""

@@ -15,7 +15,7 @@ class Task(ABC):
     Attributes:
         name: short, for tables and file names.
         kind: "generative": sample an answer and grade it; "categorical": compare the logits of `letters`.
-        chance: accuracy of guessing, 0 to 1.
+        chance: accuracy of guessing without reading the question, 0 to 1.
     """
 
     name: str
