@@ -93,7 +93,12 @@ COUNTING: tuple[str, ...] = (
     "How many times do you find {letter} in '{word}'?",
     "How often does {letter} appear in the word '{word}'?",
     "Please count the letter {letter} in the word '{word}'.",
-    "Look at '{word}'. How many {letter} are in it?",
+    "Look at '{word}'. How many {letter} are in it?", "'{word}': how many {letter}?",
+    "For the word '{word}', count the letter {letter}.", "I want to know how many {letter} are in '{word}'.",
+    "Can you count the {letter}'s in '{word}'?", "Give me the number of {letter} in '{word}'.",
+    "Do you know how many {letter} are in '{word}'?", "Find how many times {letter} is in '{word}'.",
+    "My word is '{word}'. Count the letter {letter}.", "The letter {letter} in '{word}': how often?",
+    "I need the number of {letter}'s in '{word}'.", "Does '{word}' have the letter {letter}? How often?",
 )  # fmt: skip
 COUNTING_BARE: tuple[str, ...] = (
     "How many {letter} are in {word}?", "How many {letter}'s are in {word}?",
@@ -116,7 +121,8 @@ SPELLING: tuple[str, ...] = (
     "Spell the word: {word}", "Spell '{word}'.", "How do you spell '{word}'?",
     "Please spell the word '{word}'.",
     "Spell {word}.", "Can you spell '{word}'?", "What are the letters of '{word}'?",
-    "Spell the word '{word}'.",
+    "Spell the word '{word}'.", "Say the letters of '{word}'.", "I cannot spell '{word}'. Can you?",
+    "'{word}': how is it spelled?", "I want to know how to spell '{word}'.", "Spell '{word}' for me, please.",
 )  # fmt: skip
 SPELLING_TEST: tuple[str, ...] = ("Write the letters of '{word}' one by one.", "How is '{word}' spelled?")
 SPELLING_VAL: tuple[str, ...] = ("Give me the letters of '{word}'.", "Tell me how '{word}' is spelled.")

@@ -32,7 +32,7 @@ SHARES = {
     "mid": {
         "facts": 20,
         "arithmetic": 4,
-        "counting": 4,
+        "counting": 5,
         "spelling": 3,
         "choice": 5,
         "lookup": 4,
@@ -43,7 +43,7 @@ SHARES = {
     "sft": {
         "facts": 24,
         "arithmetic": 4,
-        "counting": 4,
+        "counting": 6,
         "spelling": 4,
         "choice": 6,
         "lookup": 4,
