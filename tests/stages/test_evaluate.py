@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from typing import Any
@@ -26,7 +27,7 @@ def test_scores_are_told_logged_and_kept(own: Any) -> None:
     events: list[Event] = []
     before = len(read_events(own.folder("sft") / "events.jsonl"))
     scores = evaluate_chat("toy:sft", SMALL, own.context, events.append)
-    assert [(score.name, score.n, score.chance) for score in scores] == [("facts", 6, 0.0), ("choice", 6, 0.25)]
+    assert [(score.name, score.n, score.chance) for score in scores] == [("facts", 6, 1 / 6), ("choice", 6, 0.25)]
     told = [event for event in events if isinstance(event, Evaluated)]
     assert [(event.name, event.stage, event.step, event.n) for event in told] == [
         ("facts", "sft", 6, 6),
@@ -49,6 +50,15 @@ def test_scores_of_other_tasks_are_kept(own: Any) -> None:
     assert not is_evaluated(own.context, "toy", "mid", 6, ["facts", "spelling"], 6)
     assert not is_evaluated(own.context, "toy", "mid", 4, ["facts"], 6)
     assert not is_evaluated(own.context, "toy", "mid", 6, ["facts"], 7)
+    assert not is_evaluated(own.context, "toy", "sft", 6, ["facts"], 6)
+
+
+def test_the_validation_split_is_scored_apart(own: Any) -> None:
+    before = len(read_events(own.folder("sft") / "events.jsonl"))
+    evaluate_chat("toy:sft", dataclasses.replace(SMALL, split="val"), own.context, lambda event: None)
+    folder = own.folder("sft")
+    assert len(read_events(folder / "events.jsonl")) == before
+    assert json.loads((folder / "eval" / "pocket-val.json").read_text())["tasks"].keys() == {"facts", "choice"}
     assert not is_evaluated(own.context, "toy", "sft", 6, ["facts"], 6)
 
 

@@ -10,8 +10,8 @@ import torch
 from doubles import tiny_tokenizer
 
 from nanochat.checkpoints.store import latest_valid, load_checkpoint
+from nanochat.pocket.conversations import KINDS
 from nanochat.stages.finetune import SHARES, pocket_mixture, validation_conversations
-from nanochat.tasks.pocket import TRAIN_SIZES
 
 
 @pytest.mark.parametrize("stage", ["mid", "sft"])
@@ -19,7 +19,7 @@ def test_the_mixture_keeps_the_shares_of_the_stage(stage: Literal["mid", "sft"])
     mixture = pocket_mixture(stage, 500, seed=1)
     shares = SHARES[stage]
     assert abs(len(mixture) - 500) <= len(shares)
-    assert mixture.counts.keys() == shares.keys() == TRAIN_SIZES.keys()
+    assert mixture.counts.keys() == shares.keys() == set(KINDS)
     for name, share in shares.items():
         assert mixture.counts[name] == max(1, round(500 * share / sum(shares.values())))
 

@@ -55,7 +55,8 @@ def fast_merges(documents: list[str], num_merges: int, num_threads: int = 1) -> 
 # Few letters make ties and overlapping runs; the rest are the characters that trip splitters.
 letters = st.text(st.sampled_from("aab bc"), max_size=40)
 awkward = st.text(st.sampled_from("a 1'sé\r\n\t\0🙂한\u00a0\u2028_-."), max_size=30)
-anything = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+# no unassigned ones: the twin's Unicode is a newer one, which makes letters of some
+anything = st.text(st.characters(exclude_categories=["Cs", "Cn"]), max_size=20)
 
 
 @settings(max_examples=200, deadline=None)

@@ -98,7 +98,9 @@ COUNTING: tuple[str, ...] = (
     "Can you count the {letter}'s in '{word}'?", "Give me the number of {letter} in '{word}'.",
     "Do you know how many {letter} are in '{word}'?", "Find how many times {letter} is in '{word}'.",
     "My word is '{word}'. Count the letter {letter}.", "The letter {letter} in '{word}': how often?",
-    "I need the number of {letter}'s in '{word}'.", "Does '{word}' have the letter {letter}? How often?",
+    "I need the number of {letter}'s in '{word}'.",
+    "How many times does the letter '{letter}' appear in '{word}'?", "How many '{letter}' are in '{word}'?",
+    "Count the letter '{letter}' in '{word}'.", "Does '{word}' have the letter {letter}? How often?",
 )  # fmt: skip
 COUNTING_BARE: tuple[str, ...] = (
     "How many {letter} are in {word}?", "How many {letter}'s are in {word}?",

@@ -24,12 +24,12 @@ from nanochat.stages.pretrain import base_horizon, pretrain
 STAGES = ("data", "tokenizer", "base", "mid", "sft", "eval", "report")
 TRAINED = ("base", "mid", "sft")
 
-# guesses: share of the matmul rate that a step reaches, and seconds that are no step; on two idle cores they said
-# 5 minutes for a pocket run of about 6
-STEP_EFFICIENCY = 0.55
-OVERHEAD_S = 110.0
+# of a pocket run on two idle cores: share of the measured matmul rate that its steps reached (small matrices, the
+# optimizer and attention take the rest), and seconds that were no step (compiling, evaluation)
+STEP_EFFICIENCY = 0.28
+OVERHEAD_S = 45.0
 GPU_FLOPS = 1e14  # a cautious stand-in where the rate is not measured
-PROCESS_BYTES = 900_000_000  # Python, torch and its compiler before the first tensor
+PROCESS_BYTES = 950_000_000  # Python, torch and its compiler: what a pocket run of 1.27 GiB had beside its tensors
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -20,18 +20,7 @@ from nanochat.tasks.task import Task
 from nanochat.tokenizer.conversation import Conversation, Message
 
 TEST_KINDS: tuple[str, ...] = ("facts", "arithmetic", "counting", "spelling", "choice", "identity")
-TRAIN_SIZES: dict[str, int] = {
-    "facts": 7_000,
-    "arithmetic": 3_000,
-    "counting": 3_500,
-    "spelling": 2_000,
-    "choice": 8_000,
-    "lookup": 8_000,
-    "binding": 5_000,
-    "identity": 1_500,
-    "dialogue": 1_000,
-}
-"""Default sizes of the training split, in conversations."""
+TRAIN_SIZE = 1_000
 TEST_SIZE = 200
 _TRIES_PER_TEST = 20  # identity has but a dozen held-out prompts: then the task is that small
 
@@ -130,11 +119,12 @@ def pocket_tasks(
 
     Args:
         split: "train" (all kinds), "val" or "test" (without `lookup`, `binding` and `dialogue`).
-        size: conversations of each task; default `TRAIN_SIZES` and 200 for tests.
+        size: conversations of each task; by default 1,000 to train on and 200 held-out ones.
         sizes: sizes of single tasks, which win over `size`.
         seed: another stream of conversations.
     """
     kinds = KINDS if split == "train" else TEST_KINDS
-    default = dict.fromkeys(TEST_KINDS, TEST_SIZE) if split != "train" else TRAIN_SIZES
-    wanted = {**(default if size is None else dict.fromkeys(kinds, size)), **(sizes or {})}
+    if size is None:
+        size = TRAIN_SIZE if split == "train" else TEST_SIZE
+    wanted = dict.fromkeys(kinds, size) | dict(sizes or {})
     return {kind: PocketTask(kind, split, wanted[kind], seed) for kind in kinds}
