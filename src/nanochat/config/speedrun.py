@@ -21,6 +21,7 @@ class SpeedrunConfig:
     compile: Choice = option("auto", "torch.compile; auto when a C++ compiler is there")
     threads: int = option(0, "CPU threads; 0 uses every core")
     scale: float = option(1.0, "factor on the length of every training stage")
+    seed: int = option(42, "seed of weights and order; the text stays the same")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,6 +49,7 @@ def pocket_recipe(config: SpeedrunConfig) -> Recipe:
         "dtype": config.dtype,
         "compile": config.compile,
         "threads": config.threads,
+        "seed": config.seed,
         "device_batch_size": 8,
         "eval_tokens": 16_384,
         "eval_every": 100,
