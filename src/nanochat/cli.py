@@ -38,6 +38,17 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "tokenizer": ("", "Vocabularies."),
     "tokenizer train": ("nanochat.commands.tokenizer:train", "Learn a vocabulary from a data set."),
+    "tokenizer eval": (
+        "nanochat.commands.tokenizer_eval:eval_",
+        "Compare a tokenizer's bytes per token with those of GPT-2 and GPT-4.",
+    ),
+    "tokenizer encode": ("nanochat.commands.tokens:encode", "Print the ids of a text."),
+    "tokenizer decode": ("nanochat.commands.tokens:decode", "Print the text of ids."),
+    "tokenizer show": ("nanochat.commands.tokens:show", "Show the tokens of a text with their ids."),
+    "tokenizer export": (
+        "nanochat.commands.tokenizer_export:export",
+        "Write a tokenizer for other programs, with the same ids.",
+    ),
     "train": ("", "Train one stage of a model."),
     "train base": ("nanochat.commands.train:base", "Pretrain a model on text."),
     "train mid": ("nanochat.commands.train:mid", "Teach a base model the form of a conversation."),

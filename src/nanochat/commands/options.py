@@ -37,6 +37,12 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 C = TypeVar("C")
 
+# C1 controls, soft hyphen, format and direction marks, line separators, halves of pairs, tags.
+_UNSEEN = (
+    r"[\x7f-\x9f\xad\u0600-\u0605\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    r"\ud800-\udfff\U000e0000-\U000e007f]"
+)
+
 _METAVARS = {int: "INT", float: "NUMBER", bool: "BOOL", str: "TEXT"}
 
 
@@ -220,11 +226,17 @@ def human_console() -> Console:
 
 
 def emit_json(value: Any) -> None:
-    """Prints a value as JSON on stdout: dataclasses become objects, paths text, NaN and infinities null."""
+    """Prints a value as JSON on stdout: dataclasses become objects, paths text, NaN and infinities null.
+
+    Characters that could act on a terminal, or that no one sees, are written \\u202e and the like.
+    """
     import json
+    import re
 
     utf8 = (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "") == "utf8"
-    click.echo(json.dumps(_jsonable(value), indent=2, ensure_ascii=not utf8))
+    text = json.dumps(_jsonable(value), indent=2, ensure_ascii=not utf8)
+    # all of them stand inside of strings, where JSON has escapes; json itself writes only C0 so
+    click.echo(re.sub(_UNSEEN, lambda match: json.dumps(match[0])[1:-1], text))
 
 
 def _jsonable(value: Any) -> Any:

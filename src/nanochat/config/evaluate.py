@@ -29,3 +29,15 @@ class ChatEvalConfig:
                 raise UsageError(
                     f"{name} ({getattr(self, name)}) must be at least 1", f"try --{name.replace('_', '-')} 50"
                 )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TokenizerEvalConfig:
+    """Bytes per token."""
+
+    data: str | None = option(None, "data set to compare on; by default the one the tokenizer learnt from")
+    max_chars: int = option(2_000_000, "characters of each split to read at most", parse="count")
+
+    def __post_init__(self) -> None:
+        if self.max_chars < 1:
+            raise UsageError(f"max_chars ({self.max_chars}) must be at least 1", "try --max-chars 2M")

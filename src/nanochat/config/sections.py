@@ -16,6 +16,7 @@ SECTIONS: dict[str, str] = {
     "speedrun": "nanochat.config.speedrun:SpeedrunConfig",
     "data.pocket": "nanochat.config.data:PocketDataConfig",
     "tokenizer.train": "nanochat.config.data:TokenizerConfig",
+    "tokenizer.eval": "nanochat.config.evaluate:TokenizerEvalConfig",
     "train.base": "nanochat.config.train:BaseTrainConfig",
     "train.mid": "nanochat.config.train:MidTrainConfig",
     "train.sft": "nanochat.config.train:SftConfig",

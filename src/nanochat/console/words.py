@@ -10,13 +10,13 @@ SPARKS = "▁▂▃▄▅▆▇█"
 _ASCII = str.maketrans({"✓": "+", "▸": ">", "·": ".", "→": ">", "━": "#", "─": "-", "…": "."}) | str.maketrans(
     SPARKS, "__.--==#"
 )
-_UNSEEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")  # control, bidi and joiners, surrogates, unassigned
+UNSEEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")  # control, bidi and joiners, surrogates, unassigned
 
 
 def safe(text: str) -> str:
     """Foreign text on one line that cannot steer a terminal: any white space is a space, the unseen is �."""
     return "".join(
-        " " if char.isspace() else "�" if unicodedata.category(char) in _UNSEEN else char for char in text
+        " " if char.isspace() else "�" if unicodedata.category(char) in UNSEEN else char for char in text
     ).strip()
 
 

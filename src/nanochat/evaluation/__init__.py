@@ -1,4 +1,5 @@
-"""Numbers about a model: bits per byte, and accuracy on tasks with its interval.
+"""Numbers about a model: bits per byte, and accuracy on tasks with its interval; and about a tokenizer: bytes per
+token.
 
-Read `interval`, `bpb`, then `chat`.
+Read `interval`, `bpb`, then `chat`; and `passages`, `vocabularies`, `compression`.
 """

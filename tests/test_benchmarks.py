@@ -1,0 +1,43 @@
+"""Benchmarks run and tell the truth about whether systems agree; how fast they are is for a quiet machine."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    script = REPOSITORY / "benchmarks" / "tokenizer.py"
+    return subprocess.run([sys.executable, str(script), *words], capture_output=True, text=True, check=False)
+
+
+def test_tokenizer(tmp_path: Path) -> None:
+    texts = [f"{n} red apples and {n * n} green pears, said the {n}th farmer's daughter." for n in range(300)]
+    for index in range(2):
+        pq.write_table(pa.table({"text": texts}), tmp_path / f"shard_{index:05}.parquet", row_group_size=100)
+    words = ("--data", str(tmp_path), "--vocab-size", "400", "--repeat", "1", "--only", "ours,tiktoken,tokenizers")
+    done = run(*words, "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["settings"]["text_bytes"] == sum(len(text.encode()) for text in texts)
+    rows = {(row["what"], row["who"]): row for row in report["rows"]}
+    assert not [row for row in rows.values() if "seconds" not in row]
+    for threads in ("1 thread", "2 threads"):
+        for who in ("ours", "tiktoken", "tokenizers"):
+            assert rows[f"encode, {threads}", who]["same"] is True
+    ours = rows["train", "ours"]
+    assert (ours["same"], ours["time_ratio"], ours["memory_ratio"]) == (True, 1.0, 1.0)
+    assert 0 < ours["parts"]["count"] + ours["parts"]["merge"] <= ours["seconds"] + 1e-6
+    assert rows["parquet to file", "ours"]["seconds"] > ours["seconds"]
+
+
+def test_wrong_requests(tmp_path: Path) -> None:
+    assert "no system 'rust'" in run("--only", "rust").stderr
+    assert "error: no shards in" in run("--data", str(tmp_path)).stderr
