@@ -2,5 +2,6 @@
 
 Read in this order: `special` (the nine special tokens), `conversation` (messages and their parts),
 `tokenizer` (encode, decode, save, load), `render` (conversation to ids and loss mask), `stream` (ids to text
-while they arrive), `train` (learn a vocabulary; the work is done in Rust, `crates/rustbpe`).
+while they arrive), `train` (learn a vocabulary; the work is done in Rust, `crates/rustbpe`), `pickled` (the file of the
+reference system).
 """
