@@ -66,6 +66,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "nanochat.commands.models:show",
         "Show one checkpoint: its shape, losses, evaluations and files, each compared with the manifest.",
     ),
+    "models import": (
+        "nanochat.commands.models_import:import_",
+        "Take over a checkpoint of the reference system, of any era.",
+    ),
     "config": ("", "Settings and where they come from."),
     "config show": ("nanochat.commands.config:show", "Show every setting, its value and its origin."),
     "completion": ("nanochat.commands.completion:completion", "Print a shell completion script."),

@@ -42,6 +42,23 @@ def test_bad_tags(text: str) -> None:
         parse_selector(text)
 
 
+def test_the_best_by_validation(paths: Paths, save: Save) -> None:
+    folder = paths.model_dir("d4", "base")
+    best = save(folder, 1, state={"train": {"best_step": 1}}, keep=9)
+    save(folder, 2, state={"train": {"best_step": 1}}, keep=9)
+    assert resolve(paths, "d4:base@best") == best
+    newest = save(folder, 3, state={"train": {"best_step": 3}}, keep=9)
+    assert resolve(paths, "d4:base@best") == newest
+    assert str(parse_selector("d4:base@best")) == "d4:base@best"
+
+
+def test_no_best_without_a_validation(paths: Paths, save: Save) -> None:
+    save(paths.model_dir("d4", "base"), 1)
+    with pytest.raises(MissingError, match="no checkpoint that was validated") as caught:
+        resolve(paths, "d4:base@best")
+    assert "d4:base" in caught.value.hint
+
+
 def test_bad_stage_offers_the_close_one() -> None:
     with pytest.raises(UsageError, match="did you mean sft"):
         parse_selector("d12:stf")

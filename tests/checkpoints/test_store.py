@@ -54,6 +54,12 @@ def test_round_trip(tmp_path: Path, save: Save) -> None:
     assert names(tmp_path / "base") == ["step_000123"]
 
 
+def test_the_best_outlives_the_newest(tmp_path: Path, save: Save) -> None:
+    for step, best in ((1, None), (2, 2), (3, 2), (4, 2), (5, 5)):
+        save(tmp_path, step, keep=1, best=best)
+        assert names(tmp_path) == sorted({f"step_{best or step:06d}", f"step_{step:06d}"})
+
+
 def test_files_are_those_of_the_manifest_and_readable_alike(tmp_path: Path, save: Save) -> None:
     path = save(tmp_path, 1)
     found = sorted(p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file())

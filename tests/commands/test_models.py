@@ -86,6 +86,22 @@ def test_show_json(base_dir: Path) -> None:
     assert shown["files"]["tokenizer/ranks.tiktoken"]["state"] == "ok"
 
 
+def test_show_names_the_best(base_dir: Path) -> None:
+    assert json.loads(run(show, base_dir, "--json").stdout)["best"] is None
+    stage_dir = base_dir / "models" / "d4" / "base"
+    save_checkpoint(
+        stage_dir,
+        30,
+        model_state={"lm_head.weight": torch.ones(300, 8)},
+        model_config=ModelConfig(sequence_len=16, vocab_size=265, n_layer=1, n_head=1, n_kv_head=1, n_embd=8),
+        tokenizer=train_tokenizer(["a"], 265),
+        state={"train": {"best_step": 10}},
+        best=10,
+    )
+    assert run(show, base_dir).stdout.startswith("d4:base@30  (finished; steps 30, 20, 10; best 10)")
+    assert run(show, base_dir, "d4:base@best").stdout.startswith("d4:base@10")
+
+
 def test_show_says_what_is_damaged(base_dir: Path) -> None:
     (base_dir / "models" / "d4" / "base" / "step_000020" / "state.json").write_text("")
     result = run(show, base_dir, "--json")

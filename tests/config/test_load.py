@@ -210,3 +210,43 @@ def test_every_section_has_a_class_and_variables_of_its_own(monkeypatch: pytest.
         for spec in load.settings_of(sections.section_class(section)):
             name = load.variable(section, spec.name)
             assert owners.setdefault(name, section) == section, f"{name} means two settings"
+
+
+class TestChosenFile:
+    """`--config FILE`."""
+
+    @pytest.mark.parametrize("text", ["depth = 7", "[train.base]\ndepth = 7\n[train.mid]\ndepth = 8"])
+    def test_it_wins_over_all_but_flags(self, read: Read, tmp_path: Path, text: str) -> None:
+        path = tmp_path / "mine.toml"
+        path.write_text(text)
+        settings = read("[train.base]\nmax_chars = 5", NANOCHAT_TRAIN_BASE_DEPTH="5").with_file(path, "train.base")
+        resolved = build(Train, "train.base", {}, settings)
+        assert (resolved.value.depth, resolved.value.max_chars) == (7, 5)
+        assert resolved.origins["depth"] == Origin("file", str(path))
+        assert build(Train, "train.base", {"depth": 6}, settings).value.depth == 6
+
+    @pytest.mark.parametrize(
+        ("text", "said"),
+        [
+            ("depht = 6", r"mine\.toml: unknown key train\.base\.depht; did you mean depth\?"),
+            ("[train.base]\ndepht = 6", r"unknown key train\.base\.depht"),
+            ("[train.bsae]\ndepth = 6", r"unknown table \[train\.bsae\]"),
+            ("depth = 'six'", r"mine\.toml: train\.base\.depth: expected a whole number"),
+            ("depth = 0", r"depth \(0\) must be at least 1"),
+            ("depth = ", "is not valid TOML"),
+        ],
+    )
+    def test_what_is_wrong_in_it_is_named(self, read: Read, tmp_path: Path, text: str, said: str) -> None:
+        path = tmp_path / "mine.toml"
+        path.write_text(text)
+        with pytest.raises(UsageError, match=said):
+            build(Train, "train.base", {}, read().with_file(path, "train.base"))
+
+    def test_it_must_be_there(self, read: Read, tmp_path: Path) -> None:
+        with pytest.raises(UsageError, match=r"there is no file .*mine\.toml"):
+            read().with_file(tmp_path / "mine.toml", "train.base")
+
+    def test_a_path_in_it_is_relative_to_it(self, read: Read, tmp_path: Path) -> None:
+        (tmp_path / "mine.toml").write_text("out = 'models'")
+        settings = read().with_file(tmp_path / "mine.toml", "train.base")
+        assert build(Train, "train.base", {}, settings).value.out == str(tmp_path / "models")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from nanochat.config.model import ModelConfig, era_config, model_shape
+from nanochat.config.model import ERAS, ModelConfig, era_config, model_shape
 from nanochat.errors import UsageError
 
 
@@ -39,7 +39,7 @@ def test_the_way_out_works() -> None:
     ModelConfig(n_embd=768, n_head=6, n_kv_head=6)
 
 
-@pytest.mark.parametrize("era", ["A", "D"])
+@pytest.mark.parametrize("era", ERAS)
 def test_round_trip_through_json(era: str) -> None:
     config = era_config(era, sequence_len=256, vocab_size=500, n_layer=3, n_head=4, n_kv_head=2, n_embd=64)
     assert ModelConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
@@ -60,6 +60,14 @@ def test_unknown_era() -> None:
 )
 def test_short_window_is_a_quarter_rounded_up_to_128(length: int, short: int) -> None:
     assert ModelConfig(sequence_len=length).short_window == short
+
+
+@pytest.mark.parametrize(
+    ("era", "length", "short"),
+    [("B", 128, 64), ("B", 2048, 1024), ("B", 129, 64), ("C", 384, 128), ("C", 512, 256), ("C", 2048, 768)],
+)
+def test_short_windows_of_older_eras(era: str, length: int, short: int) -> None:
+    assert era_config(era, sequence_len=length).short_window == short
 
 
 def test_windows_are_tiled_and_the_last_layer_is_long() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from nanochat.errors import UsageError
         ("num_steps", -1),
         ("eval_every", -5),
         ("save_every", -5),
+        ("sample_every", -5),
         ("seed", -1),
         ("threads", -1),
         ("warmdown", 1.5),
@@ -78,6 +80,28 @@ def test_recipes_are_the_eras() -> None:
     assert (modern.smear, modern.window_pattern, modern.vocab_size) == (True, "SL", 500)
     assert (classic.smear, classic.window_pattern, classic.rope_base) == (False, "", 10_000.0)
     assert modern.n_embd == classic.n_embd == 256
+
+
+@pytest.mark.parametrize("name", ["matrix_lr", "embedding_lr", "unembedding_lr", "scalar_lr", "weight_decay", "warmup"])
+@pytest.mark.parametrize("value", [-1, math.inf, math.nan])
+def test_rates_are_finite_and_not_negative(name: str, value: float) -> None:
+    with pytest.raises(UsageError, match=name):
+        BaseTrainConfig(**{name: value})
+
+
+@pytest.mark.parametrize("name", ["ratio", "target_flops"])
+@pytest.mark.parametrize("value", [0, -1.0, math.inf, math.nan])
+def test_lengths_are_finite_and_above_zero(name: str, value: float) -> None:
+    with pytest.raises(UsageError, match=name):
+        BaseTrainConfig(**{name: value})
+
+
+def test_a_width_that_smear_cannot_read() -> None:
+    narrow = {"depth": 1, "aspect_ratio": 16, "head_dim": 16}
+    with pytest.raises(UsageError, match=r"n_embd \(16\) must be at least 24"):
+        BaseTrainConfig(**narrow).model(500)
+    assert BaseTrainConfig(**narrow, recipe="classic").model(500).n_embd == 16
+    assert BaseTrainConfig(**{**narrow, "head_dim": 24}).model(500).n_embd == 24
 
 
 def test_impossible_depth() -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import json
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from nanochat.config.model import era_config
+from nanochat.config.model import ERAS, era_config
 from nanochat.model.gpt import GPT, norm, rotary_tables, rotate
 from nanochat.model.init import init_weights
+from nanochat.training.loop import compiled_loss
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "model"
 
@@ -38,7 +43,7 @@ def ids_of(*shape: int, vocab: int = 70, seed: int = 0) -> torch.Tensor:
     return torch.randint(vocab, shape, generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.mark.parametrize("era", ["A", "D"])
+@pytest.mark.parametrize("era", ERAS)
 class TestParity:
     @torch.no_grad()
     def test_logits(self, era: str) -> None:
@@ -64,15 +69,31 @@ class TestParity:
         assert {k: v.shape for k, v in model.state_dict().items()} == {k: v.shape for k, v in reference.items()}
 
 
-def test_golden_covers_a_window_and_a_text_longer_than_the_context() -> None:
-    model, expected = golden_model("D")
+@pytest.mark.parametrize("era", ["B", "C", "D"])
+def test_golden_covers_windows_and_long_texts(era: str) -> None:
+    """Windows bite in B, C and D; B and D read beyond the context and share key/value heads."""
+    model, expected = golden_model(era)
     length = expected["ids"].size(1)
     assert model.config.short_window < length
-    assert model.config.sequence_len < length
-    assert model.config.n_kv_head < model.config.n_head
+    if era != "C":
+        assert model.config.sequence_len < length
+        assert model.config.n_kv_head < model.config.n_head
 
 
-@pytest.mark.parametrize("era", ["A", "D"])
+@pytest.mark.parametrize(
+    "field", ["rope_base", "qk_scale", "short_window_rule", "ve_gate_scale", "value_embeds", "residual_lambdas"]
+)
+@torch.no_grad()
+def test_golden_tells_the_eras_apart(field: str) -> None:
+    """With any one of its fields as in another era, B no longer gives its numbers."""
+    model, expected = golden_model("B")
+    other = {**era_config("D").to_dict(), "value_embeds": False, "residual_lambdas": False}[field]
+    changed = GPT(dataclasses.replace(model.config, **{field: other}))
+    changed.load_state_dict(model.state_dict(), strict=False)
+    assert (changed(expected["ids"]) - expected["logits"]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("era", ERAS)
 @torch.no_grad()
 def test_causal(era: str) -> None:
     model = random_model(era)
@@ -136,10 +157,12 @@ def test_bfloat16_stays_near() -> None:
     assert (near - exact).abs().mean() < 0.05 * exact.abs().mean() + 0.05
 
 
-def test_every_parameter_has_a_gradient() -> None:
-    model = random_model("D")
+@pytest.mark.parametrize("era", ERAS)
+def test_every_parameter_has_a_finite_gradient(era: str) -> None:
+    model = random_model(era)
     model(ids_of(2, 16), ids_of(2, 16, seed=1)).backward()
     assert [name for name, param in model.named_parameters() if param.grad is None or not param.grad.any()] == []
+    assert all(param.grad is not None and param.grad.isfinite().all() for param in model.parameters())
 
 
 def test_rotation_keeps_lengths_and_depends_on_distance_only() -> None:
@@ -154,3 +177,72 @@ def test_rotation_keeps_lengths_and_depends_on_distance_only() -> None:
 def test_norm_has_unit_mean_square() -> None:
     x = norm(torch.randn(3, 16, generator=torch.Generator().manual_seed(0)) * 7)
     torch.testing.assert_close(x.square().mean(-1), torch.ones(3), rtol=1e-4, atol=0)
+
+
+class TestCompile:
+    """torch.compile makes one graph of a training step and keeps it; the backend here only counts."""
+
+    @pytest.mark.parametrize("era", ERAS)
+    def test_one_graph_for_a_whole_run(self, era: str, graphs: list[object]) -> None:
+        model = random_model(era, sequence_len=16)
+        loss = compiled_loss(model, use_compile=True)
+        with torch._dynamo.config.patch(error_on_recompile=True):
+            for step in range(4):
+                loss(ids_of(2, 16, seed=step), ids_of(2, 16, seed=step + 1)).backward()
+                with torch.no_grad():  # an update, then what happens between steps
+                    for param in model.parameters():
+                        param.add_(torch.ones_like(param), alpha=-0.01)
+                        param.grad = None
+                    model.eval()(ids_of(3, 8))
+                    model.train()
+        assert len(graphs) == 1
+
+    @pytest.fixture
+    def graphs(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[object]]:
+        seen: list[object] = []
+
+        def backend(graph: torch.fx.GraphModule, example_inputs: list[torch.Tensor]) -> object:
+            seen.append(graph)
+            return graph.forward
+
+        torch._dynamo.reset()
+        monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend, fullgraph=True))
+        yield seen
+        torch._dynamo.reset()
+
+
+@torch.no_grad()
+def test_transformers_holds_era_a() -> None:
+    """The same weights in `NanoChatForCausalLM` of Hugging Face transformers give the same logits."""
+    transformers = pytest.importorskip("transformers")
+    ours = random_model("A", n_head=4, n_kv_head=2, n_layer=2)
+    config = ours.config
+    theirs = transformers.NanoChatForCausalLM(
+        transformers.NanoChatConfig(
+            vocab_size=config.vocab_size,
+            hidden_size=config.n_embd,
+            intermediate_size=4 * config.n_embd,
+            num_hidden_layers=config.n_layer,
+            num_attention_heads=config.n_head,
+            num_key_value_heads=config.n_kv_head,
+            max_position_embeddings=config.sequence_len,
+            rope_parameters={"rope_type": "default", "rope_theta": config.rope_base},
+            final_logit_softcapping=config.softcap,
+        )
+    )
+    theirs.load_state_dict({huggingface_name(name): weight for name, weight in ours.state_dict().items()})
+    ids = ids_of(2, 60)
+    torch.testing.assert_close(theirs.eval()(ids).logits, ours(ids), rtol=0, atol=1e-4)
+
+
+def huggingface_name(name: str) -> str:
+    for ours, theirs in (
+        ("transformer.wte", "model.embed_tokens"),
+        ("transformer.h", "model.layers"),
+        ("attn.c_proj", "self_attn.o_proj"),
+        ("attn.c_", "self_attn."),
+        ("mlp.c_fc", "mlp.fc1"),
+        ("mlp.c_proj", "mlp.fc2"),
+    ):
+        name = name.replace(ours, theirs)
+    return re.sub(r"self_attn\.([qkv])\.", r"self_attn.\1_proj.", name)

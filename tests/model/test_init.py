@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from nanochat.config.model import era_config
+from nanochat.config.model import ERAS, era_config
 from nanochat.model.gpt import GPT
 from nanochat.model.init import init_weights
 
@@ -18,7 +18,7 @@ def made(era: str = "D", seed: int = 1) -> GPT:
     return init_weights(GPT(era_config(era, **SHAPE)), seed)
 
 
-@pytest.mark.parametrize("era", ["A", "D"])
+@pytest.mark.parametrize("era", ERAS)
 def test_first_loss_is_that_of_a_uniform_guess(era: str) -> None:
     ids = torch.randint(300, (4, 64), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -26,7 +26,7 @@ def test_first_loss_is_that_of_a_uniform_guess(era: str) -> None:
     assert loss == pytest.approx(math.log(300), abs=0.01)
 
 
-@pytest.mark.parametrize("era", ["A", "D"])
+@pytest.mark.parametrize("era", ERAS)
 def test_same_seed_same_weights(era: str) -> None:
     first, second, other = made(era).state_dict(), made(era).state_dict(), made(era, seed=2).state_dict()
     assert all(torch.equal(first[name], second[name]) for name in first)

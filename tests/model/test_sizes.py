@@ -24,6 +24,8 @@ def test_known_models(era: str, depth: int, vocab: int, millions: int) -> None:
 
 SMALL = [
     era_config("A", vocab_size=300, sequence_len=64, n_layer=3, n_head=4, n_kv_head=2, n_embd=64),
+    era_config("B", vocab_size=300, sequence_len=512, n_layer=3, n_head=4, n_kv_head=2, n_embd=64),
+    era_config("C", vocab_size=300, sequence_len=512, n_layer=3, n_head=4, n_kv_head=2, n_embd=64),
     era_config("D", vocab_size=300, sequence_len=512, n_layer=3, n_head=4, n_kv_head=2, n_embd=64),
     era_config("D", vocab_size=265, sequence_len=64, n_layer=4, n_head=1, n_kv_head=1, n_embd=32),
     dataclasses.replace(era_config("D", vocab_size=300, n_layer=2, n_embd=64, n_head=2, n_kv_head=1), smear=False),

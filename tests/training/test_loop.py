@@ -97,6 +97,26 @@ def test_a_run() -> None:
     assert last.tokens_per_s > 0
 
 
+def test_samples_are_taken_on_the_way() -> None:
+    sampled: list[int] = []
+    Probe().run(6, sample=lambda state: sampled.append(state.step), sample_every=2)
+    assert sampled == [2, 4]  # what is said at the end is the stage's business
+
+
+def test_the_best_is_the_lowest_validation_of_a_saved_step() -> None:
+    state = TrainState()
+    validations = {1: 3.0, 2: 1.0, 3: None, 4: 2.0, 5: math.nan, 6: 1.5}
+    for step, val_bpb in validations.items():
+        state.step = step
+        if val_bpb is not None:
+            state.note_validation(val_bpb)
+        if step != 2:  # not saved
+            state.note_save()
+        if step == 3:
+            assert (state.best_step, state.best_bpb) == (1, 3.0)
+    assert (state.best_step, state.best_bpb) == (6, 1.5)
+
+
 def test_zero_means_only_at_the_end() -> None:
     probe = Probe()
     probe.run()

@@ -15,6 +15,7 @@ from typing import Any
 
 from nanochat.checkpoints.layout import read_finished, read_json, step_dirs, step_of, tags
 from nanochat.checkpoints.manifest import MANIFEST, check_all, read_manifest
+from nanochat.checkpoints.selector import best_step
 from nanochat.checkpoints.store import CONFIG, MODEL
 from nanochat.config.stages import STAGES
 from nanochat.errors import DamagedError
@@ -49,6 +50,7 @@ class ModelDetails:
     stage: str
     step: int
     steps: list[int]  # all checkpoints of the stage, newest first
+    best: int | None  # the one whose validation was best
     path: Path
     finished: bool
     valid: bool
@@ -86,6 +88,7 @@ def describe(step_dir: Path) -> ModelDetails:
         stage=stage_dir.name,
         step=manifest.step,
         steps=[step_of(path) for path in step_dirs(stage_dir)],
+        best=best_step(step_dirs(stage_dir)),
         path=step_dir,
         finished=read_finished(stage_dir) is not None,
         valid=all(state == "ok" for state in states.values()),

@@ -1,8 +1,8 @@
 """`d12`, `d12:sft`, `d12:sft@650`: naming a checkpoint.
 
 Nothing at all means the newest of all models; a tag alone its furthest finished stage, or, when none is
-finished, the furthest that has a checkpoint; a stage its newest step. Damaged checkpoints are passed over
-with a notice, except when a step was asked for by number.
+finished, the furthest that has a checkpoint; a stage its newest step; `d12:sft@best` the one whose validation was best.
+Damaged checkpoints are passed over with a notice, except when one step was asked for.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
-from nanochat.checkpoints.layout import is_finished, step_dirs, step_of, tags
+from nanochat.checkpoints.layout import is_finished, read_json, step_dirs, step_of, tags
 from nanochat.checkpoints.manifest import MANIFEST, verify
-from nanochat.checkpoints.store import Checkpoint, OnNotice, files_for_use, load_checkpoint
+from nanochat.checkpoints.store import STATE, Checkpoint, OnNotice, files_for_use, load_checkpoint
 from nanochat.config.stages import STAGES
 from nanochat.errors import DamagedError, MissingError, UsageError
 from nanochat.runtime.paths import Paths, check_name
 
 T = TypeVar("T")
 
-_SYNTAX = re.compile(r"([^:@]+)(?::([^:@]+)(?:@(\d+))?)?")
+_SYNTAX = re.compile(r"([^:@]+)(?::([^:@]+)(?:@(\d+|best))?)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Selector:
 
     tag: str | None = None
     stage: str | None = None
-    step: int | None = None
+    step: int | Literal["best"] | None = None
 
     def __str__(self) -> str:
         text = self.tag or ""
@@ -53,7 +53,7 @@ def parse_selector(text: str | None) -> Selector:
     if not match:
         raise UsageError(
             f"{text!r} does not name a checkpoint",
-            "write TAG, TAG:STAGE or TAG:STAGE@STEP, as in d12:sft@650",
+            "write TAG, TAG:STAGE, TAG:STAGE@STEP or TAG:STAGE@best, as in d12:sft@650",
         )
     tag, stage, step = match.groups()
     check_name(tag, "model")
@@ -61,7 +61,10 @@ def parse_selector(text: str | None) -> Selector:
         raise UsageError(
             f"{stage!r} is not a stage{_did_you_mean(stage, STAGES)}", f"choose one of {', '.join(STAGES)}"
         )
-    return Selector(tag=tag, stage=stage, step=None if step is None else int(step))
+    wanted: int | Literal["best"] | None = None
+    if step is not None:
+        wanted = "best" if step == "best" else int(step)
+    return Selector(tag=tag, stage=stage, step=wanted)
 
 
 def candidates(paths: Paths, selector: str | Selector | None = None) -> list[Path]:
@@ -94,6 +97,8 @@ def candidates(paths: Paths, selector: str | Selector | None = None) -> list[Pat
             f"{wanted.tag} has no {wanted.stage} checkpoint{has}",
             f"nanochat train {wanted.stage} --tag {wanted.tag}",
         )
+    if wanted.step == "best":
+        return [_best(wanted, found)]
     if wanted.step is not None:
         steps = [step_of(path) for path in found]
         if wanted.step not in steps:
@@ -104,6 +109,27 @@ def candidates(paths: Paths, selector: str | Selector | None = None) -> list[Pat
             )
         return [found[steps.index(wanted.step)]]
     return found
+
+
+def best_step(found: list[Path]) -> int | None:
+    """The step whose validation was best, as the newest of these step folders knows it; None for none."""
+    for step_dir in found:
+        train = (read_json(step_dir / STATE) or {}).get("train")
+        if isinstance(train, dict):
+            best = train.get("best_step")
+            return best if isinstance(best, int) else None
+    return None
+
+
+def _best(wanted: Selector, found: list[Path]) -> Path:
+    best = best_step(found)
+    for path in found:
+        if step_of(path) == best:
+            return path
+    raise MissingError(
+        f"{wanted.tag}:{wanted.stage} has no checkpoint that was validated",
+        f"use {wanted.tag}:{wanted.stage} for the newest",
+    )
 
 
 def resolve(paths: Paths, selector: str | Selector | None = None, on_notice: OnNotice | None = None) -> Path:

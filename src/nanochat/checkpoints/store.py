@@ -67,8 +67,9 @@ def save_checkpoint(
     state: Mapping[str, Any],
     optimizer_state: Mapping[str, Tensor] | None = None,
     keep: int = 2,
+    best: int | None = None,
 ) -> Path:
-    """Write a checkpoint, then prune the stage to the newest `keep`.
+    """Write a checkpoint, then prune the stage to the newest `keep` and the best.
 
     A checkpoint of the same step is replaced. On any failure, Ctrl-C included, nothing of the new one stays
     and the old ones are as they were.
@@ -82,6 +83,7 @@ def save_checkpoint(
         state: JSON values that a resume needs.
         optimizer_state: tensors by name, or None.
         keep: how many checkpoints to keep, this one included; at least 1.
+        best: a step that is kept besides, however old.
 
     Returns:
         The step folder.
@@ -111,7 +113,7 @@ def save_checkpoint(
             shutil.rmtree(temporary, ignore_errors=True)
             raise
         fsync_dir(stage_dir)
-        _prune(stage_dir, step, keep)
+        _prune(stage_dir, step, keep, best)
     return final
 
 
@@ -220,15 +222,16 @@ def _swap_in(temporary: Path, final: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
-def _prune(stage_dir: Path, saved: int, keep: int) -> None:
-    """Leave the checkpoint just saved and the newest `keep` - 1 before it.
+def _prune(stage_dir: Path, saved: int, keep: int, best: int | None) -> None:
+    """Leave the checkpoint just saved, the newest `keep` - 1 before it, and the best.
 
     Those of a later step (a run that went back) are deleted only when damaged: a whole one may be all that is
     left of hours of work.
     """
     older = [path for path in step_dirs(stage_dir) if step_of(path) < saved]
     later = [path for path in step_dirs(stage_dir) if step_of(path) > saved]
-    for path in [*older[keep - 1 :], *(p for p in later if _is_damaged(p))]:
+    outlived = [path for path in older[keep - 1 :] if step_of(path) != best]
+    for path in [*outlived, *(p for p in later if _is_damaged(p))]:
         gone = path.with_name(hidden_name(step_of(path), "gone"))
         path.rename(gone)  # one step out of sight, so that no reader meets half a folder
         shutil.rmtree(gone, ignore_errors=True)

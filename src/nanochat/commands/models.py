@@ -63,8 +63,8 @@ def list_(base_dir: str | None, as_json: bool) -> None:
 def show(selector: str | None, base_dir: str | None, as_json: bool) -> None:
     """Show one checkpoint: its shape, losses, evaluations and files, each compared with the manifest.
 
-    SELECTOR is TAG, TAG:STAGE or TAG:STAGE@STEP, as in d12:sft@650; without one it is the newest. A damaged
-    checkpoint is shown too, and ends with exit code 1.
+    SELECTOR is TAG, TAG:STAGE or TAG:STAGE@STEP, as in d12:sft@650 or d12:sft@best (by validation); without one
+    it is the newest. A damaged checkpoint is shown too, and ends with exit code 1.
     """
     from nanochat.checkpoints.listing import describe
     from nanochat.checkpoints.selector import candidates
@@ -113,7 +113,8 @@ def _row(entry: StageEntry) -> tuple[str, ...]:
 def _lines(details: ModelDetails) -> Iterable[str]:
     """The page of `show`: one block a subject."""
     state = "finished" if details.finished else "not finished"
-    yield f"{details.tag}:{details.stage}@{details.step}  ({state}; steps {_join(details.steps)})"
+    best = "" if details.best is None else f"; best {details.best}"
+    yield f"{details.tag}:{details.stage}@{details.step}  ({state}; steps {_join(details.steps)}{best})"
     yield str(details.path)
     yield "\nmodel"
     yield from _pairs((name, str(value)) for name, value in details.model.items())

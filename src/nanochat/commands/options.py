@@ -111,6 +111,7 @@ def config_options(
     *,
     into: str = "config",
     preset: Callable[[Mapping[str, Any]], Preset | None] | None = None,
+    config_file: bool = False,
 ) -> Callable[[F], F]:
     """Gives a command one flag for each `option()` of a configuration, and the configuration itself.
 
@@ -119,6 +120,7 @@ def config_options(
         section: its name in files and in the environment, e.g. "train.base".
         into: parameter of the command that receives the `Resolved` configuration.
         preset: from the command's other parameters, the preset that replaces defaults, or None.
+        config_file: add `--config FILE`, whose keys win over environment and other files.
     """
     specs = options_of(cls)
 
@@ -132,11 +134,19 @@ def config_options(
                 for name, value in given.items()
                 if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
             }
+            settings = current_settings()
+            if config_file and (path := params.pop("config_file")):
+                settings = settings.with_file(path, section)
             chosen = preset(params) if preset else None
-            params[into] = build(cls, section, flags, current_settings(), preset=chosen)
+            params[into] = build(cls, section, flags, settings, preset=chosen)
             return function(*args, **params)
 
-        _add_options(command, [FieldOption(spec) for spec in specs])
+        options: list[click.Option] = [FieldOption(spec) for spec in specs]
+        if config_file:
+            help = f"TOML file with any of these settings, by themselves or in [{section}]; flags win."
+            kind = click.Path(path_type=Path)
+            options.append(click.Option(["--config", "config_file"], type=kind, metavar="FILE", help=help))
+        _add_options(command, options)
         return command  # type: ignore[return-value]
 
     return decorate

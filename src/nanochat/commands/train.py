@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -10,6 +11,7 @@ import click
 from nanochat.commands.options import base_dir_option, config_options, emit_json, json_option
 from nanochat.config.load import Resolved
 from nanochat.config.train import BaseTrainConfig, MidTrainConfig, SftConfig, TrainConfig
+from nanochat.errors import UsageError
 from nanochat.runtime.context import RunContext
 from nanochat.runtime.events import Notice, OnEvent
 
@@ -18,12 +20,15 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@config_options(BaseTrainConfig, "train.base")
+@config_options(BaseTrainConfig, "train.base", config_file=True)
 @base_dir_option
 @json_option
 def base(config: Resolved[BaseTrainConfig], base_dir: str | None, as_json: bool) -> None:
-    """Pretrain a model on text."""
-    value = config.value
+    """Pretrain a model on text.
+
+    With --from it goes on with a model there is, on other data or with a longer context.
+    """
+    value = _like_source(config, base_dir) if config.value.source else config.value
     value.model(vocab_size=32_768)  # sizes that cannot work are refused before torch is loaded
     from nanochat.stages.pretrain import pretrain
 
@@ -31,7 +36,7 @@ def base(config: Resolved[BaseTrainConfig], base_dir: str | None, as_json: bool)
 
 
 @click.command()
-@config_options(MidTrainConfig, "train.mid")
+@config_options(MidTrainConfig, "train.mid", config_file=True)
 @base_dir_option
 @json_option
 def mid(config: Resolved[MidTrainConfig], base_dir: str | None, as_json: bool) -> None:
@@ -43,7 +48,7 @@ def mid(config: Resolved[MidTrainConfig], base_dir: str | None, as_json: bool) -
 
 
 @click.command()
-@config_options(SftConfig, "train.sft")
+@config_options(SftConfig, "train.sft", config_file=True)
 @base_dir_option
 @json_option
 def sft(config: Resolved[SftConfig], base_dir: str | None, as_json: bool) -> None:
@@ -52,6 +57,42 @@ def sft(config: Resolved[SftConfig], base_dir: str | None, as_json: bool) -> Non
 
     value = config.value
     _run("sft", value, base_dir, as_json, lambda context, on_event: sft(value, context, on_event))
+
+
+SHAPE_FIELDS = ("depth", "aspect_ratio", "head_dim", "window_pattern", "recipe", "tokenizer")
+
+
+def _like_source(config: Resolved[BaseTrainConfig], base_dir: str | None) -> BaseTrainConfig:
+    """The config with the shape of the model it goes on with, and its context where none was given.
+
+    Raises:
+        UsageError: a flag asks for another shape or tokenizer.
+        MissingError: there is no such model.
+    """
+    from nanochat.checkpoints.layout import read_json
+    from nanochat.checkpoints.selector import candidates
+    from nanochat.checkpoints.store import CONFIG
+    from nanochat.config.model import ModelConfig
+    from nanochat.runtime.paths import resolve_paths
+
+    value = config.value
+    given = [config.origins[name].name for name in SHAPE_FIELDS if config.origins[name].kind == "flag"]
+    if given:
+        raise UsageError(
+            f"--from {value.source} goes on with that model's shape and tokenizer; {given[0]} cannot change them",
+            f"leave {given[0]} out, or --from",
+        )
+    step_dir = candidates(resolve_paths(base_dir, {}), value.source)[0]
+    source = ModelConfig.from_dict(read_json(step_dir / CONFIG) or {})
+    if config.origins["sequence_len"].kind == "default":
+        value = replace(value, sequence_len=source.sequence_len)
+    return replace(
+        value,
+        depth=source.n_layer,
+        head_dim=source.head_dim,
+        window_pattern=source.window_pattern,
+        recipe="modern" if source.residual_lambdas else "classic",
+    )
 
 
 def _run(

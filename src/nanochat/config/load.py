@@ -1,6 +1,7 @@
 """Fills a configuration from flags, environment and files, and remembers where each value came from.
 
-Precedence: flags > `NANOCHAT_*` variables > `./nanochat.toml` > the user's `config.toml` > preset > defaults.
+Precedence: flags > the file of `--config` > `NANOCHAT_*` variables > `./nanochat.toml` > the user's `config.toml` >
+preset > defaults.
 
     # nanochat.toml                       the same in the environment
     base_dir = "/data/nanochat"           NANOCHAT_BASE_DIR=/data/nanochat
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
@@ -63,10 +64,12 @@ class Settings:
     Attributes:
         environ: the `NANOCHAT_*` variables that are not empty.
         files: (path, top-level table) of the files that exist, the one that wins first.
+        chosen: (path, table of one section) of the file that the command line names, which wins over all others.
     """
 
     environ: dict[str, str] = field(default_factory=dict)
     files: tuple[tuple[Path, dict[str, Any]], ...] = ()
+    chosen: tuple[Path, dict[str, Any]] | None = None
 
     @staticmethod
     def read(cwd: Path, environ: Mapping[str, str], *, user_file: Path | None = None) -> Settings:
@@ -89,6 +92,22 @@ class Settings:
         ours = {name: text for name, text in environ.items() if name.startswith(ENV_PREFIX) and text}
         _check_variables(ours)
         return Settings(environ=ours, files=files)
+
+    def with_file(self, path: Path, section: str) -> Settings:
+        """These settings and a file that was named for one section, as `--config` does.
+
+        Its keys stand in the section's own table, as in `nanochat.toml`, or outside of any table; tables of other
+        sections are left alone.
+
+        Raises:
+            UsageError: no such file, not TOML, or a table that is no section.
+            StorageError: the file cannot be read.
+        """
+        table = _read_toml(path)
+        if table is None:
+            raise UsageError(f"there is no file {path}", "--config FILE names a TOML file")
+        _check_tables(path, table)
+        return replace(self, chosen=(path, {**_table(table, GLOBAL), **_table(table, section)}))
 
 
 def user_config_file() -> Path:
@@ -139,14 +158,15 @@ def resolve(
     """
     specs = {spec.name: spec for spec in settings_of(cls)}
     tables = [(path, _table(table, section)) for path, table in settings.files]
-    for path, table in tables:
+    chosen = [settings.chosen] if settings.chosen else []
+    for path, table in [*chosen, *tables]:
         _check_keys(path, section, table, specs)
     _check_section_variables(section, settings.environ, specs)
 
     values: dict[str, Any] = {}
     origins: dict[str, Origin] = {}
     for name, spec in specs.items():
-        values[name], origins[name] = _resolve_one(spec, section, flags, settings.environ, tables, preset)
+        values[name], origins[name] = _resolve_one(spec, section, flags, settings.environ, chosen, tables, preset)
     return values, origins
 
 
@@ -155,12 +175,16 @@ def _resolve_one(
     section: str,
     flags: Mapping[str, Any],
     environ: Mapping[str, str],
+    chosen: Iterable[tuple[Path, Mapping[str, Any]]],
     tables: Iterable[tuple[Path, Mapping[str, Any]]],
     preset: Preset | None,
 ) -> tuple[Any, Origin]:
     name = spec.name
     if name in flags:
         return flags[name], Origin("flag", spec.flags[0] if spec.flags else name)
+    for path, table in chosen:
+        if name in table:
+            return _from_file(spec, section, path, table[name])
     env = variable(section, name)
     if env in environ:
         try:
@@ -169,16 +193,20 @@ def _resolve_one(
             raise UsageError(f"{env}: {error}", f"set {env} to another value, or unset it") from None
     for path, table in tables:
         if name in table:
-            try:
-                value = spec.from_value(table[name])
-            except ValueError as error:
-                raise UsageError(f"{path}: {_dotted(section, name)}: {error}", f"edit {path}") from None
-            if spec.parse == "path" and value is not None:
-                value = str(path.parent / value)  # a path in a file is relative to that file
-            return value, Origin("file", str(path))
+            return _from_file(spec, section, path, table[name])
     if preset is not None and name in preset.values:
         return preset.values[name], Origin("preset", preset.name)
     return spec.default, Origin("default")
+
+
+def _from_file(spec: OptionSpec, section: str, path: Path, given: Any) -> tuple[Any, Origin]:
+    try:
+        value = spec.from_value(given)
+    except ValueError as error:
+        raise UsageError(f"{path}: {_dotted(section, spec.name)}: {error}", f"edit {path}") from None
+    if spec.parse == "path" and value is not None:
+        value = str(path.parent / value)  # a path in a file is relative to that file
+    return value, Origin("file", str(path))
 
 
 def _read_toml(path: Path) -> dict[str, Any] | None:

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
 from nanochat.errors import UsageError
 
-ERAS = ("A", "D")
+ERAS = {
+    "A": "October 2025",
+    "B": "January 2026",
+    "C": "9 March 2026",
+    "D": "14 March 2026 on",
+}
+"""The states of the architecture, and when each came."""
+
 MIN_VOCAB = 265  # 256 bytes and nine special tokens
+MIN_WIDTH = 24  # channels that smear reads
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,8 +39,11 @@ class ModelConfig:
     window_pattern: str = "SSSL"
     rope_base: float = 100_000.0
     qk_scale: float = 1.2
+    short_window_rule: Literal["half", "third", "quarter"] = "quarter"
     residual_lambdas: bool = True
     value_embeds: bool = True
+    ve_gate_channels: int = 12
+    ve_gate_scale: float = 3.0
     smear: bool = True
     backout: bool = True
     vocab_multiple: int = 64
@@ -47,6 +58,7 @@ class ModelConfig:
             "n_kv_head",
             "n_embd",
             "vocab_multiple",
+            "ve_gate_channels",
         ):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} ({getattr(self, name)}) must be at least 1", f"raise {name}")
@@ -84,8 +96,14 @@ class ModelConfig:
 
     @property
     def short_window(self) -> int:
-        """Tokens before itself that a query sees in an S layer: a quarter of the context, rounded up to 128."""
-        return -(-self.sequence_len // (4 * 128)) * 128
+        """Tokens before itself that a query sees in an S layer.
+
+        Half of the context (era B), a third (C) or a quarter (D) of it, the latter two rounded up to 128.
+        """
+        if self.short_window_rule == "half":
+            return self.sequence_len // 2
+        share = 3 if self.short_window_rule == "third" else 4
+        return -(-self.sequence_len // (share * 128)) * 128
 
     def window_sizes(self) -> tuple[int | None, ...]:
         """Window of each layer in tokens before the query; the pattern is tiled, the last layer is always long.
@@ -123,31 +141,44 @@ class ModelConfig:
         return cls(**values)
 
 
-def era_config(era: str, **shape: Any) -> ModelConfig:
-    """A config of era A (October 2025: plain attention) or D (March 2026 on: the default).
+_ERA_FIELDS: dict[str, dict[str, Any]] = {
+    "A": {
+        "window_pattern": "",
+        "rope_base": 10_000.0,
+        "qk_scale": 1.0,
+        "residual_lambdas": False,
+        "value_embeds": False,
+        "smear": False,
+        "backout": False,
+        "vocab_multiple": 1,
+    },
+    "B": {
+        "rope_base": 10_000.0,
+        "qk_scale": 1.0,
+        "short_window_rule": "half",
+        "ve_gate_channels": 32,
+        "ve_gate_scale": 2.0,
+        "smear": False,
+        "backout": False,
+    },
+    "C": {"qk_scale": 1.15, "short_window_rule": "third", "smear": False, "backout": False},
+    "D": {},
+}
+
+
+def era_config(era: str, **fields: Any) -> ModelConfig:
+    """A config of one era: A is plain attention, D the default, B and C are on the way.
 
     Args:
-        era: "A" or "D".
-        **shape: any of the shape fields of `ModelConfig`.
+        era: one of `ERAS`.
+        **fields: any fields of `ModelConfig`; they win over the era's.
 
     Raises:
         UsageError: an era that is not one of these.
     """
-    if era == "A":
-        plain = {
-            "window_pattern": "",
-            "rope_base": 10_000.0,
-            "qk_scale": 1.0,
-            "residual_lambdas": False,
-            "value_embeds": False,
-            "smear": False,
-            "backout": False,
-            "vocab_multiple": 1,
-        }
-        return ModelConfig(**{**plain, **shape})
-    if era == "D":
-        return ModelConfig(**shape)
-    raise UsageError(f"era {era!r} is not known", f"choose one of {', '.join(ERAS)}")
+    if era not in _ERA_FIELDS:
+        raise UsageError(f"era {era!r} is not known", f"choose one of {', '.join(ERAS)}")
+    return ModelConfig(**{**_ERA_FIELDS[era], **fields})
 
 
 def model_shape(depth: int, *, head_dim: int = 128, aspect_ratio: int = 64) -> dict[str, int]:

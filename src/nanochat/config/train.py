@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
 from nanochat.config.fields import option
-from nanochat.config.model import ModelConfig, era_config, model_shape
+from nanochat.config.model import MIN_WIDTH, ModelConfig, era_config, model_shape
 from nanochat.errors import UsageError
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -23,6 +24,7 @@ class TrainConfig:
     """
 
     tag: str = option("my-model", "name of the model")
+    run: str = option("", "name of this run in its records; empty is the tag")
     device_batch_size: int = option(32, "rows per micro-step", unit="rows")
     total_batch_size: int = option(
         0, "tokens per step; 0 chooses, in mid and sft as the stage before", unit="tokens", parse="count"
@@ -33,7 +35,8 @@ class TrainConfig:
     eval_every: int = option(250, "steps between validations; 0 only at the end", unit="steps")
     eval_tokens: int = option(80 * 2**19, "validation tokens", unit="tokens", parse="count")
     save_every: int = option(250, "steps between checkpoints; 0 only at the end", unit="steps")
-    keep: int = option(2, "checkpoints kept in a stage's folder")
+    sample_every: int = option(2000, "steps between samples of text; 0 only at the end", unit="steps")
+    keep: int = option(2, "newest checkpoints kept in a stage's folder; the best by validation stays too")
     seed: int = option(42, "seed of weights and order")
     device: Device = option("auto", "where to compute")
     dtype: Dtype = option("auto", "number format of the computation; auto measures")
@@ -47,8 +50,9 @@ class TrainConfig:
                     f"{name} ({getattr(self, name)}) must be at least 1", f"try --{name.replace('_', '-')} 1"
                 )
         for name in (
-            "total_batch_size", "num_steps", "eval_every", "eval_tokens", "save_every", "seed", "threads"
-        ):  # fmt: skip
+            *("total_batch_size", "num_steps", "eval_every", "eval_tokens", "save_every", "sample_every"),
+            *("seed", "threads"),
+        ):
             if getattr(self, name) < 0:
                 raise UsageError(
                     f"{name} ({getattr(self, name)}) must not be negative",
@@ -80,8 +84,14 @@ class TrainConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BaseTrainConfig(TrainConfig):
-    """Pretraining on plain text."""
+    """Pretraining on plain text.
 
+    With `source` the shape is that of the model it names, except for `sequence_len`.
+    """
+
+    source: str = option(
+        "", "model to go on with, as a selector: its weights, shape and tokenizer; empty begins anew", flag="--from"
+    )
     depth: int = option(20, "number of layers; sets every other size")
     aspect_ratio: int = option(64, "channels per layer of depth")
     head_dim: int = option(128, "channels per attention head")
@@ -90,24 +100,42 @@ class BaseTrainConfig(TrainConfig):
     recipe: Literal["modern", "classic"] = option("modern", "modern is today's architecture, classic that of 2025")
     data: str = option("pocket", "data set to train on")
     tokenizer: str = option("pocket", "tokenizer to start from")
-    ratio: float = option(12.0, "training tokens per scaling parameter")
+    ratio: float | None = option(
+        None, "training tokens per parameter; 12 of matrices and lm_head, in the classic recipe 20 of all"
+    )
+    target_flops: float | None = option(
+        None, "what the run may cost, instead of the ratio; num-steps wins over both", unit="FLOPs"
+    )
     matrix_lr: float = option(0.02, "learning rate of the matrices (Muon)")
     embedding_lr: float = option(0.3, "learning rate of the token embedding")
     unembedding_lr: float = option(0.008, "learning rate of the output layer")
+    scalar_lr: float = option(0.5, "learning rate of x0_lambdas; that of resid_lambdas is a hundredth")
     weight_decay: float = option(0.28, "weight decay of the matrices at the reference point")
     warmup: int = option(40, "warm-up", unit="steps")
 
     def __post_init__(self) -> None:
         # super() without arguments does not work in slotted dataclasses before Python 3.14
         TrainConfig.__post_init__(self)
-        if self.ratio <= 0:
-            raise UsageError(f"ratio ({self.ratio}) must be above 0", "try --ratio 12")
+        for name, example in (("ratio", "12"), ("target_flops", "1e18")):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise UsageError(f"{name} ({value}) must be above 0", f"try --{name.replace('_', '-')} {example}")
+        for name in ("matrix_lr", "embedding_lr", "unembedding_lr", "scalar_lr", "weight_decay", "warmup"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise UsageError(
+                    f"{name} ({getattr(self, name)}) must be 0 or more", f"leave out --{name.replace('_', '-')}"
+                )
 
     def model(self, vocab_size: int) -> ModelConfig:
         """The model these dials describe."""
         shape = model_shape(self.depth, head_dim=self.head_dim, aspect_ratio=self.aspect_ratio)
         era = "A" if self.recipe == "classic" else "D"
         windows = {} if era == "A" else {"window_pattern": self.window_pattern}
+        if era != "A" and shape["n_embd"] < MIN_WIDTH:
+            raise UsageError(
+                f"n_embd ({shape['n_embd']}) must be at least {MIN_WIDTH}: smear reads that many channels",
+                "raise --depth or --head-dim, or take --recipe classic",
+            )
         return era_config(era, vocab_size=vocab_size, sequence_len=self.sequence_len, **shape, **windows)
 
 

@@ -186,6 +186,11 @@ class Engine:
     def _check(self, prompt: Sequence[int]) -> None:
         if not prompt:
             raise UsageError("the prompt is empty", "start it with <|bos|>")
+        if max(prompt) >= self.model.config.vocab_size:
+            raise UsageError(
+                f"the prompt has token id {max(prompt)}, the model knows 0 to {self.model.config.vocab_size - 1}",
+                "the tokenizer is not the one the model was trained with",
+            )
 
     def _padded(self, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
         """(N, T) ids, padded on the right with whatever, and (N,) lengths."""

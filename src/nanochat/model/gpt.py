@@ -1,9 +1,9 @@
 """The transformer: every era of it, chosen by the fields of `ModelConfig`.
 
 Pre-norm decoder with rotary embeddings, QK-norm, squared-ReLU MLP and soft-capped logits; no biases, no learned
-norms. Era D adds per-layer residual scales, value embeddings with a gate, smear (each position sees a little of the
-previous embedding) and backout (the middle of the network is subtracted at its end). Left out: training,
-sampling and the cache itself, which only has to look like `Cache`.
+norms. Eras B and C add per-layer residual scales, value embeddings with a gate, and windows; era D adds smear (each
+position sees a little of the previous embedding) and backout (the middle of the network is subtracted at its end).
+Left out: training, sampling and the cache itself, which only has to look like `Cache`.
 
 Letters: B batch, T time, S stored time, C n_embd, H heads, K key/value heads, D head_dim, V vocab.
 """
@@ -21,7 +21,6 @@ from nanochat.model.attention import attend
 
 ROPE_LENGTH_FACTOR = 10  # rotary tables cover ten contexts: long prompts in evaluation go beyond one
 SMEAR_CHANNELS = 24
-GATE_CHANNELS = 12
 
 Reduction = Literal["mean", "sum", "none"]
 
@@ -93,7 +92,7 @@ class Attention(nn.Module):
         self.c_v = Linear(width, kv_width)
         self.c_proj = Linear(width, width)
         if config.has_value_embed(layer):
-            self.ve_gate = Linear(GATE_CHANNELS, config.n_kv_head)
+            self.ve_gate = Linear(config.ve_gate_channels, config.n_kv_head)
 
     def forward(self, x: Tensor, value_embed: Tensor | None, cos: Tensor, sin: Tensor, cache: Cache | None) -> Tensor:
         """(B, T, C) normed input -> (B, T, C)."""
@@ -103,7 +102,8 @@ class Attention(nn.Module):
         k = self.c_k(x).view(batch, time, kv_heads, head_dim)
         v = self.c_v(x).view(batch, time, kv_heads, head_dim)
         if value_embed is not None:
-            gate = 3 * torch.sigmoid(self.ve_gate(x[..., :GATE_CHANNELS]))  # (B, T, K)
+            gate = torch.sigmoid(self.ve_gate(x[..., : self.config.ve_gate_channels]))  # (B, T, K)
+            gate = self.config.ve_gate_scale * gate
             v = v + gate.unsqueeze(-1) * value_embed.view(batch, time, kv_heads, head_dim)
         q = norm(rotate(q, cos, sin)) * self.config.qk_scale
         k = norm(rotate(k, cos, sin)) * self.config.qk_scale

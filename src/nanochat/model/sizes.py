@@ -29,16 +29,20 @@ class ParameterCounts:
 
 
 def count_parameters(config: ModelConfig) -> ParameterCounts:
-    """Parameter counts of the network `GPT(config)`."""
+    """Parameter counts of the network `GPT(config)`.
+
+    With C = n_embd and K = n_kv_head * head_dim a block has 2C^2 + 2CK in attention, 8C^2 in the MLP, and a gate of
+    `ve_gate_channels` * n_kv_head where the layer has a value embedding. Vocabularies count with their padding.
+    """
     width, kv_width = config.n_embd, config.n_kv_head * config.head_dim
     value_layers = sum(config.has_value_embed(layer) for layer in range(config.n_layer))
     block = 2 * width * width + 2 * width * kv_width + 8 * width * width
-    smear_gate, gate_channels = 24, 12
+    smear_gate = 24
     return ParameterCounts(
         wte=config.padded_vocab * width,
         value_embeds=value_layers * config.padded_vocab * kv_width,
         lm_head=config.padded_vocab * width,
-        matrices=config.n_layer * block + value_layers * gate_channels * config.n_kv_head,
+        matrices=config.n_layer * block + value_layers * config.ve_gate_channels * config.n_kv_head,
         scalars=(2 * config.n_layer if config.residual_lambdas else 0)
         + (smear_gate + 1 if config.smear else 0)
         + (1 if config.backout else 0),

@@ -33,6 +33,7 @@ class StageStarted(Event):
     stage: str
     tag: str
     total_steps: int
+    run: str = ""
     tokens: int = 0
     resumed_from: int | None = None
     machine: Mapping[str, Any] = field(default_factory=dict)

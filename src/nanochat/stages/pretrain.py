@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from nanochat.checkpoints.selector import resolve
+from nanochat.checkpoints.store import load_checkpoint
+from nanochat.config.model import ModelConfig
 from nanochat.config.train import BaseTrainConfig
 from nanochat.data.loader import RowLoader, validation_rows
 from nanochat.data.shards import DataSet, count_documents
@@ -13,7 +18,7 @@ from nanochat.runtime.events import OnEvent
 from nanochat.stages.run import StageResult, StageRun, compute_model
 from nanochat.tokenizer.tokenizer import Tokenizer
 from nanochat.training.batches import TextBatches, text_batches
-from nanochat.training.horizon import Horizon, plan_horizon
+from nanochat.training.horizon import RULES, Horizon, plan_horizon
 from nanochat.training.loop import Dials
 from nanochat.training.optimizer import LearningRates, build_optimizer
 from nanochat.training.schedule import lr_multiplier, muon_momentum, weight_decay_at
@@ -25,68 +30,82 @@ def base_rates(config: BaseTrainConfig) -> LearningRates:
         lm_head=config.unembedding_lr,
         wte=config.embedding_lr,
         value_embeds=config.embedding_lr / 2,
+        resid_lambdas=config.scalar_lr / 100,
+        x0_lambdas=config.scalar_lr,
         matrices=config.matrix_lr,
     )
 
 
-def base_horizon(config: BaseTrainConfig, vocab_size: int) -> Horizon:
-    """Length and batch of the run.
+def base_horizon(config: BaseTrainConfig, model: ModelConfig) -> Horizon:
+    """Length and batch of the run that trains `model`.
 
     Raises:
         UsageError: the batch is not a multiple of what one micro-step holds.
     """
     horizon = plan_horizon(
-        config.model(vocab_size),
+        model,
+        rule=RULES[config.recipe],
         ratio=config.ratio,
+        flops=config.target_flops,
         steps=config.num_steps or None,
         batch_tokens=config.total_batch_size or None,
         weight_decay=config.weight_decay,
     )
-    config.micro_steps(config.sequence_len, horizon.batch_tokens)
+    config.micro_steps(model.sequence_len, horizon.batch_tokens)
     return horizon
 
 
 def pretrain(config: BaseTrainConfig, context: RunContext, on_event: OnEvent) -> StageResult:
     """Train a base model, or go on with it.
 
+    With `config.source` weights, shape, tokenizer and momenta are those of the model it names; only the context is
+    the config's, and the rotary tables are made for it.
+
     Raises:
-        MissingError: no data set or tokenizer.
+        MissingError: no data set or tokenizer, or no model to go on with.
         UsageError: sizes that do not fit together, or other settings than the run in the folder.
         Interrupted: stopped by a signal with everything saved.
         DivergedError: the loss is not a number.
     """
     run = StageRun(context, "base", config, on_event)
-    tokenizer = Tokenizer.load(context.paths.tokenizer(config.tokenizer))
     dataset = DataSet.open(context.paths.data(config.data))
-    model_config = config.model(tokenizer.vocab_size)
-    horizon = base_horizon(config, tokenizer.vocab_size)
+    source = None
+    if config.source:
+        source = load_checkpoint(resolve(context.paths, config.source, run.notice), with_optimizer=True)
+        tokenizer = source.tokenizer
+        model_config = replace(source.model_config, sequence_len=config.sequence_len)
+    else:
+        tokenizer = Tokenizer.load(context.paths.tokenizer(config.tokenizer))
+        model_config = config.model(tokenizer.vocab_size)
+    horizon = base_horizon(config, model_config)
     with run.owned():
         if result := run.finished():
             return result
         resumed = run.resume()
         if resumed and resumed.tokenizer.fingerprint != tokenizer.fingerprint:
             raise UsageError(
-                f"{config.tag}:base was begun with another tokenizer than {config.tokenizer!r} is now",
+                f"{config.tag}:base was begun with another tokenizer than {config.source or config.tokenizer!r} is now",
                 f"choose another --tag, or delete {run.folder}",
             )
+        start = resumed or source
         model = GPT(model_config)
-        if resumed:
-            model.load_state_dict(resumed.model_state)
+        if start:
+            model.load_state_dict(start.model_state)
         else:
             init_weights(model, config.seed)
         compute_model(model, context)
         optimizer = build_optimizer(
             model, base_rates(config), batch_scale=horizon.batch_scale, weight_decay=horizon.weight_decay
         )
-        if resumed and resumed.optimizer_state:
-            optimizer.load_state_dict(resumed.optimizer_state)
+        if start and start.optimizer_state:
+            optimizer.load_state_dict(start.optimizer_state)
         loader = RowLoader(
             dataset.train,
             tokenizer,
-            config.sequence_len,
+            model_config.sequence_len,
             state=resumed.state["loader"] if resumed else None,
         )
-        rows = list(validation_rows(dataset.validation, tokenizer, config.sequence_len, config.eval_tokens))
+        rows = list(validation_rows(dataset.validation, tokenizer, model_config.sequence_len, config.eval_tokens))
 
         def dials(step: int) -> Dials:
             return Dials(

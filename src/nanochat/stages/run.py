@@ -50,7 +50,9 @@ FREE_SETTINGS = frozenset(
         "eval_every",
         "eval_tokens",
         "save_every",
+        "sample_every",
         "keep",
+        "run",
     }
 )
 
@@ -144,7 +146,13 @@ class StageRun:
         return dataclasses.asdict(self.config)
 
     def _refuse_other_settings(self) -> None:
-        before = (read_json(self.folder / "config.json") or {}).get("train")
+        config = read_json(self.folder / "config.json") or {}
+        if "imported" in config:
+            raise UsageError(
+                f"{self.config.tag}:{self.stage} was imported, not trained here",
+                f"choose another --tag, and --from {self.config.tag}:{self.stage} to go on with it",
+            )
+        before = config.get("train")
         if not isinstance(before, dict):
             return
         for name, value in self._settings().items():
@@ -185,6 +193,7 @@ class StageRun:
             {
                 "stage": self.stage,
                 "tag": config.tag,
+                "run": config.run or config.tag,
                 "model": model_config.to_dict(),
                 "train": self._settings(),
                 "data": dict(data),
@@ -196,6 +205,7 @@ class StageRun:
             StageStarted(
                 stage=self.stage,
                 tag=config.tag,
+                run=config.run or config.tag,
                 total_steps=total_steps,
                 tokens=total_steps * total_batch_size,
                 resumed_from=state.step if resumed else None,
@@ -206,10 +216,15 @@ class StageRun:
 
         def evaluate(state: TrainState) -> None:
             batches = ((batch.ids, batch.targets) for batch in validation)
-            state.val_bpb = bits_per_byte(model, batches, token_bytes)
-            self.on_event(Evaluated(stage=self.stage, step=state.step, name="val_bpb", value=state.val_bpb))
+            val_bpb = bits_per_byte(model, batches, token_bytes)
+            state.note_validation(val_bpb)
+            self.on_event(Evaluated(stage=self.stage, step=state.step, name="val_bpb", value=val_bpb))
+
+        def sample(state: TrainState) -> None:
+            take_samples(Engine(model, tokenizer), self.stage, state.step, self.folder, self.on_event)
 
         def save(state: TrainState) -> None:
+            state.note_save()
             path = save_checkpoint(
                 self.folder,
                 state.step,
@@ -223,6 +238,7 @@ class StageRun:
                     "total_batch_size": total_batch_size,
                 },
                 keep=config.keep,
+                best=state.best_step,
             )
             self.on_event(CheckpointSaved(stage=self.stage, step=state.step, path=str(path)))
 
@@ -241,9 +257,11 @@ class StageRun:
             eval_every=config.eval_every,
             save_every=config.save_every,
             on_event=self.on_event,
+            sample=sample,
+            sample_every=config.sample_every,
         )
         state = loop.run(state)
-        take_samples(Engine(model, tokenizer), self.stage, state.step, self.folder, self.on_event)
+        sample(state)
         summary = _json_safe(
             {
                 "step": state.step,
@@ -252,6 +270,8 @@ class StageRun:
                 "first_loss": state.first_loss,
                 "train_loss": state.loss,
                 "val_bpb": state.val_bpb,
+                "best_step": state.best_step,
+                "best_bpb": state.best_bpb,
             }
         )
         mark_finished(self.folder, summary)

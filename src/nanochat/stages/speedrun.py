@@ -55,7 +55,7 @@ def make_plan(recipe: Recipe, context: RunContext) -> Plan:
     vocab_size = recipe.tokenizer.vocab_size
     model = recipe.base.model(vocab_size)
     counts = count_parameters(model)
-    tokens = base_horizon(recipe.base, vocab_size).tokens + sum(
+    tokens = base_horizon(recipe.base, model).tokens + sum(
         stage.num_steps * stage.total_batch_size for stage in (recipe.mid, recipe.sft)
     )
     flops = float(flops_per_token(model)) * tokens
@@ -63,6 +63,7 @@ def make_plan(recipe: Recipe, context: RunContext) -> Plan:
     rows = recipe.base.device_batch_size * model.sequence_len
     activations = rows * (12 * model.vocab_size + model.n_layer * model.n_embd * 60)
     checkpoint = counts.total * 4 * 3  # weights and at most two momenta, float32
+    kept = sum(stage.keep + 1 for stage in (recipe.base, recipe.mid, recipe.sft))  # the newest, and the best
     where = context.paths.base
     while not where.exists():
         where = where.parent
@@ -72,7 +73,7 @@ def make_plan(recipe: Recipe, context: RunContext) -> Plan:
         tokens=tokens,
         flops=flops,
         minutes=(flops / (rate * STEP_EFFICIENCY) + OVERHEAD_S) / 60,
-        disk_bytes=recipe.data.size // 2 + checkpoint * (recipe.base.keep + 1 + recipe.mid.keep + recipe.sft.keep),
+        disk_bytes=recipe.data.size // 2 + checkpoint * (kept + 1),  # and one being written
         free_disk_bytes=shutil.disk_usage(where).free,
         memory_bytes=PROCESS_BYTES + checkpoint * 2 + activations,
     )

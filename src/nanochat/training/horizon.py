@@ -1,4 +1,4 @@
-"""How long to train, in what batches, with how much decay: the scaling rules of era D.
+"""How long to train, in what batches, with how much decay: the scaling rules, of today and of 2025.
 
 All are functions of the model's config. The reference point is depth 12 with the same vocabulary and head size,
 whose best batch is 2^19 tokens.
@@ -10,12 +10,37 @@ import math
 from dataclasses import dataclass
 
 from nanochat.config.model import ModelConfig, model_shape
-from nanochat.model.sizes import count_parameters
+from nanochat.model.sizes import count_parameters, flops_per_token
 
 REFERENCE_DEPTH = 12
 REFERENCE_BATCH = 2**19
 BATCH_EXPONENT = 0.383
 REFERENCE_DECAY = 0.28
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rule:
+    """What a recipe makes of the size of a model.
+
+    Attributes:
+        ratio: tokens per parameter (Chinchilla's rule, arXiv 2203.15556, has 20).
+        all_parameters: whether every parameter counts, or those of block matrices and lm_head alone.
+        batch_tokens: a batch for models of any size; None lets it grow with the run.
+    """
+
+    ratio: float
+    all_parameters: bool = False
+    batch_tokens: int | None = None
+
+    def tokens(self, config: ModelConfig, ratio: float | None = None) -> float:
+        """Training tokens of a model, with another ratio than the recipe's where one is given."""
+        counts = count_parameters(config)
+        return (ratio or self.ratio) * (counts.total if self.all_parameters else counts.scaling)
+
+
+MODERN = Rule(ratio=12.0)
+CLASSIC = Rule(ratio=20.0, all_parameters=True, batch_tokens=REFERENCE_BATCH)
+RULES = {"modern": MODERN, "classic": CLASSIC}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,11 +58,10 @@ class Horizon:
         return math.sqrt(self.batch_tokens / REFERENCE_BATCH)
 
 
-def reference_tokens(config: ModelConfig, ratio: float) -> float:
-    """Tokens of the same recipe at depth 12."""
+def reference_config(config: ModelConfig) -> ModelConfig:
+    """The model of depth 12 with the vocabulary, head size and architecture of `config`."""
     shape = model_shape(REFERENCE_DEPTH, head_dim=config.head_dim)
-    reference = ModelConfig.from_dict({**config.to_dict(), **shape})
-    return ratio * count_parameters(reference).scaling
+    return ModelConfig.from_dict({**config.to_dict(), **shape})
 
 
 def optimal_batch(tokens: float, tokens_ref: float) -> int:
@@ -45,26 +69,49 @@ def optimal_batch(tokens: float, tokens_ref: float) -> int:
     return 2 ** round(math.log2(REFERENCE_BATCH * (tokens / tokens_ref) ** BATCH_EXPONENT))
 
 
+def scaled_decay(decay: float, batch_tokens: int, tokens: float, tokens_ref: float) -> float:
+    """Muon's weight decay: `decay` * sqrt(batch / 2^19) * tokens_ref / tokens.
+
+    It keeps the time over which weights are forgotten a fixed share of the run (arXiv 2405.13698).
+    """
+    return decay * math.sqrt(batch_tokens / REFERENCE_BATCH) * tokens_ref / tokens
+
+
 def plan_horizon(
     config: ModelConfig,
     *,
-    ratio: float = 12.0,
+    rule: Rule = MODERN,
+    ratio: float | None = None,
+    flops: float | None = None,
     steps: int | None = None,
     batch_tokens: int | None = None,
     weight_decay: float = REFERENCE_DECAY,
 ) -> Horizon:
-    """The length of a run by ratio of tokens to parameters, or by steps.
+    """The length of a run: by steps, else by FLOPs, else by the ratio of tokens to parameters.
+
+    Batch and decay follow the ratio in all three cases: a run that is cut short is the beginning of the long one.
 
     Args:
         config: the model.
-        ratio: tokens per parameter of block matrices and lm_head.
-        steps: overrides the ratio.
-        batch_tokens: overrides the automatic batch.
-        weight_decay: at the reference point; scaled by sqrt(batch/2^19) * tokens_ref/tokens.
+        rule: the recipe's.
+        ratio: tokens per parameter, in place of the rule's.
+        flops: what the whole run may cost, in floating-point operations (`sizes.flops_per_token`).
+        steps: optimizer steps.
+        batch_tokens: tokens of a step, in place of the rule's.
+        weight_decay: Muon's at the reference point.
     """
-    tokens_ref = reference_tokens(config, ratio)
-    tokens = ratio * count_parameters(config).scaling
-    batch = batch_tokens or optimal_batch(tokens, tokens_ref)
-    count = steps if steps is not None else max(1, math.ceil(tokens / batch))
-    decay = weight_decay * math.sqrt(batch / REFERENCE_BATCH) * tokens_ref / tokens
-    return Horizon(tokens=count * batch, batch_tokens=batch, steps=count, weight_decay=decay)
+    tokens = rule.tokens(config, ratio)
+    tokens_ref = rule.tokens(reference_config(config), ratio)
+    batch = batch_tokens or rule.batch_tokens or optimal_batch(tokens, tokens_ref)
+    if steps is None:
+        if flops is None:
+            steps = math.ceil(tokens / batch)
+        else:
+            steps = round(flops / (flops_per_token(config) * batch))
+        steps = max(1, steps)
+    return Horizon(
+        tokens=steps * batch,
+        batch_tokens=batch,
+        steps=steps,
+        weight_decay=scaled_decay(weight_decay, batch, tokens, tokens_ref),
+    )

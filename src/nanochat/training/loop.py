@@ -31,6 +31,7 @@ class TrainState:
     """What a resume needs besides weights, momenta and the place in the data.
 
     `step` counts finished steps, `tokens` those of this stage, `elapsed_s` time over all its runs, `loss` is smoothed.
+    `val_bpb` is the last validation, made at `val_step`; `best_step` the saved step whose own validation is lowest.
     """
 
     step: int = 0
@@ -39,6 +40,20 @@ class TrainState:
     loss: float = math.nan
     first_loss: float = math.nan
     val_bpb: float | None = None
+    val_step: int | None = None
+    best_bpb: float | None = None
+    best_step: int | None = None
+
+    def note_validation(self, val_bpb: float) -> None:
+        """Take down a validation of the present step."""
+        self.val_bpb, self.val_step = val_bpb, self.step
+
+    def note_save(self) -> None:
+        """Take down that the present step is being saved: the best so far when its validation is the lowest."""
+        if self.val_step != self.step or self.val_bpb is None or math.isnan(self.val_bpb):
+            return
+        if self.best_bpb is None or self.val_bpb <= self.best_bpb:
+            self.best_bpb, self.best_step = self.val_bpb, self.step
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +81,7 @@ class Loop:
         device: where batches go.
         evaluate: validates; called every `eval_every` steps (0 never) and after the last one.
         save: writes a checkpoint; every `save_every` steps (0 never), when stopped, and after the last one.
+        sample: lets the model say something; every `sample_every` steps (0 never), not after the last one.
     """
 
     stage: str
@@ -82,6 +98,8 @@ class Loop:
     eval_every: int
     save_every: int
     on_event: OnEvent
+    sample: Callable[[TrainState], None] = lambda state: None
+    sample_every: int = 0
 
     def run(self, state: TrainState) -> TrainState:
         """Train from `state` to the end.
@@ -115,6 +133,8 @@ class Loop:
                 if last or stop.requested or (self.save_every and state.step % self.save_every == 0):
                     self.save(state)
                     saved_at = state.step
+                if not last and not stop.requested and self.sample_every and state.step % self.sample_every == 0:
+                    self.sample(state)
                 if stop.requested and not last:
                     raise Interrupted(
                         f"stopped after step {saved_at} of {self.total_steps} of the {self.stage} stage",

@@ -32,7 +32,7 @@ class Group:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LearningRates:
-    """Learning rates before scaling; the defaults are era D's."""
+    """Learning rates at width 768 and 2^19 tokens a step, before scaling; the defaults are the reference system's."""
 
     lm_head: float = 0.008
     wte: float = 0.3

@@ -1,0 +1,131 @@
+"""The base stage: recipes, going on with a model, the best checkpoint, one compiled graph."""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import shutil
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from nanochat.checkpoints.layout import step_dirs
+from nanochat.checkpoints.selector import resolve
+from nanochat.checkpoints.store import latest_valid, load_checkpoint
+from nanochat.config.train import BaseTrainConfig
+from nanochat.errors import MissingError, UsageError
+from nanochat.runtime.events import Sampled, StageStarted, StepDone
+from nanochat.stages import run as stage_run
+from nanochat.stages.pretrain import base_horizon, base_rates
+
+from .conftest import Toy
+
+
+def test_classic_recipe_is_era_a_for_twenty_tokens_a_parameter() -> None:
+    config = BaseTrainConfig(recipe="classic", depth=20)
+    model = config.model(65_536)
+    assert (model.n_layer, model.n_embd, model.n_head, model.sequence_len) == (20, 1280, 10, 2048)
+    horizon = base_horizon(config, model)
+    assert (horizon.steps, horizon.batch_tokens) == (21_400, 524_288)
+    assert base_horizon(replace(config, ratio=10.0), model).steps == 10_700
+
+
+def test_flops_and_steps_set_the_length() -> None:
+    config = BaseTrainConfig(depth=4)
+    model = config.model(32_768)
+    by_ratio = base_horizon(config, model)
+    assert base_horizon(replace(config, target_flops=1e15), model).steps != by_ratio.steps
+    assert base_horizon(replace(config, target_flops=1e15, num_steps=9), model).steps == 9
+
+
+def test_every_rate_is_a_dial() -> None:
+    rates = base_rates(BaseTrainConfig(matrix_lr=1, embedding_lr=2, unembedding_lr=3, scalar_lr=4))
+    found = (rates.matrices, rates.wte, rates.value_embeds, rates.lm_head, rates.x0_lambdas, rates.resid_lambdas)
+    assert found == (1, 2, 1, 3, 4, 0.04)
+    assert base_rates(BaseTrainConfig()) == type(rates)()  # the defaults are era D's
+
+
+class TestFrom:
+    def test_weights_shape_tokenizer_and_momenta_go_on(self, trained: dict[str, Any], toy: Toy) -> None:
+        before = trained["toy"].folder("base")
+        source = latest_valid(before)
+        assert source is not None
+        shutil.copytree(before.parent, toy.base / "models" / "old")
+        result, events = toy.train("base", source="old:base", num_steps=2, depth=7, tokenizer="none", warmup=0)
+        first = next(event.loss for event in events if isinstance(event, StepDone))
+        assert first < math.log(512) - 0.05  # not a fresh model
+        old, new = load_checkpoint(source, with_optimizer=True), _newest(toy)
+        assert new.model_config == old.model_config
+        assert new.tokenizer.fingerprint == old.tokenizer.fingerprint
+        assert old.optimizer_state is not None
+        assert new.optimizer_state is not None
+        assert int(new.optimizer_state["steps"]) == int(old.optimizer_state["steps"]) + 2
+        assert result.summary["step"] == 2
+
+    def test_a_longer_context(self, trained: dict[str, Any], toy: Toy) -> None:
+        shutil.copytree(trained["toy"].folder("base").parent, toy.base / "models" / "old")
+        _, events = toy.train("base", source="old:base", sequence_len=512, num_steps=1, total_batch_size=2048)
+        checkpoint = _newest(toy)
+        assert checkpoint.model_config.sequence_len == 512
+        assert checkpoint.model_config.window_sizes() == (128, 512)
+        assert all(math.isfinite(event.loss) for event in events if isinstance(event, StepDone))
+
+    def test_a_model_that_is_not_there(self, toy: Toy) -> None:
+        with pytest.raises(MissingError):
+            toy.train("base", source="old:base")
+
+    def test_not_over_itself(self, toy: Toy) -> None:
+        toy.train("base")
+        with pytest.raises(UsageError, match="begun with source ''"):
+            toy.train("base", source="toy:base")
+
+    def test_not_over_an_imported_model(self, toy: Toy) -> None:
+        toy.folder("base").mkdir(parents=True)
+        (toy.folder("base") / "config.json").write_text('{"imported": {"era": "A"}}')
+        with pytest.raises(UsageError, match="toy:base was imported") as caught:
+            toy.train("base")
+        assert "--from toy:base" in caught.value.hint
+
+
+def test_the_best_by_validation_stays_beside_the_newest(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = iter([3.0, 1.0, 2.0, 1.5, 2.5, 2.0])
+    monkeypatch.setattr(stage_run, "bits_per_byte", lambda *args: next(values))
+    result, _ = toy.train("base", eval_every=1, save_every=1, keep=2)
+    steps = [path.name for path in step_dirs(result.folder)]
+    assert steps == ["step_000006", "step_000005", "step_000002"]
+    assert (result.summary["best_step"], result.summary["best_bpb"]) == (2, 1.0)
+    assert resolve(toy.context.paths, "toy:base@best") == result.folder / "step_000002"
+    assert resolve(toy.context.paths, "toy:base") == result.folder / "step_000006"
+
+
+def test_samples_and_the_name_of_the_run(toy: Toy) -> None:
+    result, events = toy.train("base", sample_every=4, run="first try")
+    assert [event.step for event in events if isinstance(event, Sampled)] == [4] * 4 + [6] * 4
+    assert json.loads((result.folder / "config.json").read_text())["run"] == "first try"
+    assert [event.run for event in events if isinstance(event, StageStarted)] == ["first try"]
+
+
+def test_one_graph_for_a_whole_run(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Micro-steps, validations, samples and checkpoints between steps: nothing is compiled a second time."""
+    graphs: list[object] = []
+
+    def count(graph: torch.fx.GraphModule, example_inputs: list[torch.Tensor]) -> object:
+        graphs.append(graph)
+        return graph.forward
+
+    torch._dynamo.reset()
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=count, fullgraph=True))
+    toy.context = replace(toy.context, compile=True)
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        toy.train("base", sample_every=2)
+    torch._dynamo.reset()
+    assert len(graphs) == 1
+
+
+def _newest(toy: Toy) -> Any:
+    path = latest_valid(toy.folder("base"))
+    assert path is not None
+    return load_checkpoint(path, with_optimizer=True)
