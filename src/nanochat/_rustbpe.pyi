@@ -1,9 +1,47 @@
 """The native half of the tokenizer: byte-level BPE training (crates/rustbpe)."""
 
 from collections.abc import Callable
+from os import PathLike
+
+from typing_extensions import Buffer
+
+class BadUtf8(ValueError):
+    """A document is not UTF-8. Arguments: the message, the document's index in the batch, the first bad byte."""
+
+class Texts:
+    """Documents that were read together, as bytes that are yet to be checked."""
+
+    def __len__(self) -> int: ...
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all documents."""
+
+class ParquetTexts:
+    """Reads the column `text` of a parquet file, batch by batch. Other Python threads run meanwhile.
+
+    Raises:
+        OSError: the file cannot be opened.
+        ValueError: it is damaged.
+        KeyError: it has no such column.
+        NotImplementedError: it is nested, or compressed in an uncommon way; pyarrow may read it.
+    """
+
+    def __init__(self, path: str | PathLike[str]) -> None: ...
+    @property
+    def size(self) -> int:
+        """Bytes that the column takes before compression."""
+
+    def next(self, max_bytes: int) -> Texts | None:
+        """The next documents, about `max_bytes` of them; None at the end. A null is an empty document.
+
+        Raises:
+            ValueError: the file is damaged.
+        """
 
 class BpeTrainer:
     """Counts the chunks of documents, batch by batch, then learns merges from them.
+
+    Ctrl-C is answered within a second in every call; a trainer whose `count` it ended is of no use any more.
 
     Args:
         pattern: the regular expression whose matches are the chunks.
@@ -14,20 +52,63 @@ class BpeTrainer:
     """
 
     def __init__(self, pattern: str, num_threads: int = 0) -> None: ...
-    def count(self, documents: list[str]) -> None:
+    def count(self, documents: list[str], weight: int = 1) -> None:
         """Adds documents. Other Python threads run meanwhile; on an error nothing is added.
+
+        Args:
+            documents: the texts.
+            weight: how often each is counted.
 
         Raises:
             UnicodeEncodeError: a document holds lone surrogates.
             ValueError: the pattern gave up on a document.
+            OverflowError: bytes times weights exceed 64 bits.
         """
+
+    def count_arrow(
+        self,
+        data: Buffer | None,
+        offsets: Buffer | None,
+        validity: Buffer | None,
+        *,
+        offset: int,
+        length: int,
+        wide: bool,
+        doc_cap: int,
+        max_chars: int,
+    ) -> tuple[int, int]:
+        """Adds documents that lie in Arrow buffers, without making strings of them. As `count` in all else.
+
+        Nothing may write to the buffers meanwhile.
+
+        Args:
+            data: the bytes of all texts; None when all are empty.
+            offsets: where each text begins, then where the last one ends, in bytes.
+            validity: one bit per text, 0 for null, which is an empty text; None when there is no null.
+            offset: the first text to read.
+            length: how many texts.
+            wide: the offsets have 64 bits, not 32 (`large_string`).
+            doc_cap: characters of a document that count.
+            max_chars: characters to read at most, after the cap.
+
+        Returns:
+            Documents read, the last of which may be cut short by `max_chars`, and their characters.
+
+        Raises:
+            BadUtf8: a document is not UTF-8.
+            ValueError: the offsets do not fit the data; the pattern gave up on a document.
+        """
+
+    def count_texts(self, texts: Texts, doc_cap: int, max_chars: int) -> tuple[int, int]:
+        """Adds documents that a `ParquetTexts` has read. As `count_arrow` in all else."""
 
     def merge(self, num_merges: int, progress: Callable[[int], object] | None = None) -> list[tuple[int, int]]:
         """Learns up to `num_merges` merges from what was counted; fewer when no pair is left.
 
         Args:
             num_merges: how many to learn.
-            progress: called with the number made so far, every 64 merges; an exception in it ends training.
+            progress: called with the number made so far, every 64 merges or more often; an exception in it ends
+                training. It cannot use this trainer.
 
         Returns:
             Pairs of ids; the n-th makes id 256 + n.

@@ -48,6 +48,8 @@ def test_stages_refuse_their_own() -> None:
         TokenizerConfig(vocab_size=264)
     with pytest.raises(UsageError, match="doc_cap"):
         TokenizerConfig(doc_cap=0)
+    with pytest.raises(UsageError, match="threads"):
+        TokenizerConfig(threads=-1)
     with pytest.raises(UsageError, match="max_problems"):
         ChatEvalConfig(max_problems=0)
     assert TokenizerConfig(vocab_size=265)

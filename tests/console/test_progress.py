@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from rich.console import Console
 
+from nanochat.console.lines import finished_line
 from nanochat.console.progress import ConsoleProgress
 from nanochat.errors import Interrupted
 from nanochat.runtime.events import (
@@ -367,3 +368,11 @@ def test_scores_are_told_as_soon_as_the_next_model_is_asked() -> None:
         assert screen.text == ""
         screen.show(StageProgress(stage="eval", done=0.5, total=6, unit="tasks"))
         assert screen.lines == ["  base  facts 50%"]
+
+
+def test_a_tokenizer_tells_counting_from_merging() -> None:
+    summary = {"vocab_size": 4096, "bytes": 42_100_000, "counting_s": 0.25, "merging_s": 1.5}
+    event = StageFinished(stage="tokenizer", step=0, elapsed_s=2.0, summary=summary)
+    wide = finished_line(event, None, 2.0, 100).plain
+    assert wide == "✓ tokenizer  42.1 MB  4,096 tokens  0:02  (counting 0.2 s, merging 1.5 s)"
+    assert finished_line(event, None, 2.0, 60).plain == "✓ tokenizer  42.1 MB  4,096 tokens  0:02"

@@ -1,23 +1,33 @@
 //! Byte-level BPE training.
 //!
 //! 1. A regular expression cuts every document into chunks; no token ever crosses a chunk. Equal chunks are
-//!    kept once, with a count (`split`).
+//!    kept once, with a count (`split`, `count`).
 //! 2. A chunk begins as its UTF-8 bytes: ids 0 to 255. A pair is two neighbouring ids of a chunk.
 //! 3. The pair with the highest count, over all chunks and weighted by theirs, becomes the next id (256,
 //!    257, ...); of equal counts the lower pair of ids wins. Its occurrences are replaced from left to right.
 //! 4. Repeat until enough merges are made or no pair is left (`train`).
 //!
-//! A step costs no pass over the chunks: each pair knows its chunks, and counts change by what the
+//! A step costs no pass over the chunks: each pair knows its places, and counts change by what the
 //! replacement added and removed. A heap holds the pairs with the count they had when they were pushed. Counts
 //! of old pairs only fall, so an outdated top is pushed again with its present count, and a top whose count
 //! is still right is the true maximum. The result depends on counts and ids alone: never on the order of
 //! documents, on hashing or on the number of threads.
 
+mod count;
+mod documents;
 mod error;
+mod pairs;
+mod parquet;
 mod python;
 mod split;
+mod table;
 mod train;
+mod unicode;
 
+pub use count::ChunkCounter;
+pub use documents::{ArrowTexts, Cut, Limits};
 pub use error::TrainError;
-pub use split::ChunkCounter;
+pub use parquet::{ParquetTexts, ReadError, Texts};
+pub use split::Splitter;
+pub use table::Chunk;
 pub use train::{FIRST_MERGE_ID, Pair, train};

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from nanochat.commands.options import base_dir_option, config_options, emit_json, json_option
@@ -10,11 +12,15 @@ from nanochat.config.load import Resolved
 
 
 @click.command()
+@click.argument("source", nargs=-1, type=click.Path())
 @config_options(TokenizerConfig, "tokenizer.train")
 @base_dir_option
 @json_option
-def train(config: Resolved[TokenizerConfig], base_dir: str | None, as_json: bool) -> None:
-    """Learn a vocabulary from a data set."""
+def train(source: tuple[str, ...], config: Resolved[TokenizerConfig], base_dir: str | None, as_json: bool) -> None:
+    """Learn a vocabulary from a data set.
+
+    SOURCE: folders or files to learn from in its place (parquet, jsonl, txt).
+    """
     from nanochat.commands.running import show_progress
     from nanochat.runtime.context import RunContext
     from nanochat.runtime.paths import resolve_paths
@@ -22,7 +28,8 @@ def train(config: Resolved[TokenizerConfig], base_dir: str | None, as_json: bool
 
     paths = resolve_paths(base_dir, {})
     with show_progress("tokenizer") as on_event:
-        tokenizer = make_tokenizer(config.value, RunContext(paths=paths), on_event)
+        places = tuple(Path(place) for place in source)
+        tokenizer = make_tokenizer(config.value, RunContext(paths=paths), on_event, places)
     folder = paths.tokenizer(config.value.name)
     if as_json:
         emit_json({"folder": str(folder), "vocab_size": tokenizer.vocab_size, "sha256": tokenizer.fingerprint})

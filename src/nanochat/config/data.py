@@ -28,6 +28,7 @@ class TokenizerConfig:
     vocab_size: int = option(32_768, "tokens, the nine special ones included", parse="count")
     max_chars: int = option(2_000_000_000, "characters to read at most", parse="count")
     doc_cap: int = option(10_000, "characters of a document to read at most", parse="count")
+    threads: int = option(0, "threads that count; 0: one per core")
 
     def __post_init__(self) -> None:
         if self.vocab_size < MIN_VOCAB:
@@ -40,3 +41,5 @@ class TokenizerConfig:
                 f"max_chars ({self.max_chars}) and doc_cap ({self.doc_cap}) must be at least 1",
                 "try --max-chars 2B --doc-cap 10K",
             )
+        if self.threads < 0:
+            raise UsageError(f"threads ({self.threads}) must be at least 0", "leave --threads out: one per core")

@@ -242,7 +242,11 @@ def finished_line(event: StageFinished, stage: StageTracker | None, seconds: flo
         parts.append(Part(size(summary["bytes"])))
     if "vocab_size" in summary:
         parts.append(Part(f"{summary['vocab_size']:,} tokens"))
-    return fit([*parts, Part(duration(seconds))], width)
+    parts.append(Part(duration(seconds)))
+    if "counting_s" in summary and "merging_s" in summary:
+        split = f"(counting {summary['counting_s']:.1f} s, merging {summary['merging_s']:.1f} s)"
+        parts.append(Part(split, "dim", 5))
+    return fit(parts, width)
 
 
 def score_lines(stage: str, scores: Sequence[Evaluated], width: int | None) -> list[Text]:

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING
 
 from nanochat.errors import DamagedError, MissingError, UsageError
 from nanochat.runtime.files import translate_os_errors
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,8 @@ def _open(path: Path) -> pq.ParquetFile:
 
 @lru_cache(maxsize=4)
 def _open_as_of(path: Path, modified_ns: int) -> pq.ParquetFile:
+    import pyarrow.parquet as pq  # 50 MB and a tenth of a second, which to know the shards' names need not cost
+
     return pq.ParquetFile(path)  # a shard that was written anew is another file
 
 
@@ -85,6 +88,8 @@ class _damage:
         return None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        import pyarrow as pa
+
         if isinstance(error, pa.ArrowInvalid | KeyError) or (
             isinstance(error, OSError) and not isinstance(error, FileNotFoundError | PermissionError)
         ):

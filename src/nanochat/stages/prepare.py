@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from nanochat.checkpoints.layout import read_json
 from nanochat.config.data import PocketDataConfig, TokenizerConfig
-from nanochat.data.pocket import write_pocket
-from nanochat.data.shards import DataSet, read_group, row_groups
+from nanochat.data.shards import DataSet
+from nanochat.data.texts import find_texts, read_texts, size_of
 from nanochat.errors import NanochatError
 from nanochat.runtime.context import RunContext
 from nanochat.runtime.events import OnEvent, StageFinished, StageProgress, StageStarted
-from nanochat.runtime.files import atomic_write_json
+from nanochat.runtime.files import atomic_write_json, translate_os_errors
 from nanochat.tokenizer.tokenizer import Tokenizer
-from nanochat.tokenizer.train import TrainProgress, train_tokenizer
+from nanochat.tokenizer.train import TextBatch, TrainProgress, learn
 
 RECORD = "trained.json"
 
 
 def make_pocket_data(config: PocketDataConfig, context: RunContext, on_event: OnEvent) -> list[Path]:
     """Write the pocket corpus; at once when it is there already."""
+    from nanochat.data.pocket import write_pocket  # 20 ms that a tokenizer need not wait for
+
     started = time.perf_counter()
     on_event(StageStarted(stage="data", tag=config.name, total_steps=0))
 
@@ -48,18 +50,29 @@ def make_pocket_data(config: PocketDataConfig, context: RunContext, on_event: On
     return shards
 
 
-def make_tokenizer(config: TokenizerConfig, context: RunContext, on_event: OnEvent) -> Tokenizer:
+def make_tokenizer(
+    config: TokenizerConfig, context: RunContext, on_event: OnEvent, source: Sequence[Path] = ()
+) -> Tokenizer:
     """Train the tokenizer on the training shards; at once when the same was trained before.
+
+    Args:
+        config: the dials.
+        context: where things live.
+        on_event: told of the progress.
+        source: folders and files to learn from in place of the data set.
 
     Raises:
         MissingError: no such data set.
         UsageError: the vocabulary is too small, or the text too short for it.
+        DamagedError: a file cannot be read.
     """
     started = time.perf_counter()
     folder = context.paths.tokenizer(config.name)
-    dataset = DataSet.open(context.paths.data(config.data))
-    source = [[path.name, path.stat().st_size] for path in dataset.train]
-    record = {"settings": dataclasses.asdict(config), "source": source}
+    files = find_texts(source) if source else DataSet.open(context.paths.data(config.data)).train
+    record = {
+        "settings": _what_matters(config, source),
+        "source": [[_name(path, source), _size(path)] for path in files],
+    }
     if read_json(folder / RECORD) == record:
         try:
             tokenizer = Tokenizer.load(folder)
@@ -69,31 +82,70 @@ def make_tokenizer(config: TokenizerConfig, context: RunContext, on_event: OnEve
             on_event(StageFinished(stage="tokenizer", step=0, elapsed_s=0.0, skipped=True))
             return tokenizer
     on_event(StageStarted(stage="tokenizer", tag=config.name, total_steps=config.vocab_size))
-
-    def texts() -> Iterator[str]:
-        return itertools.chain.from_iterable(
-            read_group(path, group) for path in dataset.train for group in range(row_groups(path))
-        )
-
-    def progress(at: TrainProgress) -> None:
-        unit = "characters" if at.phase == "read" else "merges"
-        on_event(StageProgress(stage="tokenizer", done=at.done, total=at.total, unit=unit))
-
-    tokenizer = train_tokenizer(
-        texts(),
+    progress = _Progress(on_event, min(size_of(files), config.max_chars))
+    learned = learn(
+        progress.watched(read_texts(files)),
         config.vocab_size,
         max_chars=config.max_chars,
         doc_cap=config.doc_cap,
+        num_threads=config.threads,
         on_progress=progress,
     )
-    tokenizer.save(folder)
+    learned.tokenizer.save(folder)
     atomic_write_json(folder / RECORD, record)
     on_event(
         StageFinished(
             stage="tokenizer",
             step=0,
             elapsed_s=time.perf_counter() - started,
-            summary={"vocab_size": tokenizer.vocab_size},
+            summary={
+                "vocab_size": learned.tokenizer.vocab_size,
+                "documents": learned.documents,
+                "bytes": learned.bytes,
+                "unique_chunks": learned.unique_chunks,
+                "counting_s": round(learned.counting_s, 3),
+                "merging_s": round(learned.merging_s, 3),
+            },
         )
     )
-    return tokenizer
+    return learned.tokenizer
+
+
+def _what_matters(config: TokenizerConfig, source: Sequence[Path]) -> dict[str, Any]:
+    """The settings that another tokenizer would come of."""
+    settings = dataclasses.asdict(config)
+    del settings["threads"]
+    if source:
+        del settings["data"]
+    return settings
+
+
+def _name(path: Path, source: Sequence[Path]) -> str:
+    return str(path.absolute()) if source else path.name
+
+
+def _size(path: Path) -> int:
+    with translate_os_errors(path):
+        return path.stat().st_size
+
+
+class _Progress:
+    """Tells how much of the text is counted, then how many merges are made; the display knows how fast."""
+
+    def __init__(self, on_event: OnEvent, total_bytes: int) -> None:
+        self._on_event = on_event
+        self._total = total_bytes
+        self._taken = 0
+
+    def watched(self, batches: Iterable[TextBatch]) -> Iterator[TextBatch]:
+        """The same batches. What a cap passes over is done with too, so their whole size counts."""
+        for batch in batches:
+            self._taken += batch.texts.nbytes
+            yield batch
+
+    def __call__(self, at: TrainProgress) -> None:
+        if at.phase == "read":
+            done, total, unit = min(self._taken, self._total), self._total, "bytes"
+        else:
+            done, total, unit = at.done, at.total, "merges"
+        self._on_event(StageProgress(stage="tokenizer", done=done, total=total, unit=unit))
