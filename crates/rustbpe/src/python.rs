@@ -6,8 +6,8 @@ use pyo3::exceptions::{PyOverflowError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedStr;
 
+use crate::count::ChunkCounter;
 use crate::error::TrainError;
-use crate::split::ChunkCounter;
 use crate::train::{Pair, train};
 
 impl From<TrainError> for PyErr {
@@ -98,4 +98,6 @@ impl BpeTrainer {
 mod _rustbpe {
     #[pymodule_export]
     use super::BpeTrainer;
+    #[pymodule_export]
+    use crate::encoder::BpeEncoder;
 }
