@@ -1,8 +1,11 @@
-"""The native half of the tokenizer: byte-level BPE training (crates/rustbpe)."""
+"""The native half of the tokenizer: byte-level BPE training and encoding (crates/rustbpe)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from os import PathLike
+from typing import Any, Self, final
 
+import numpy as np
+import numpy.typing as npt
 from typing_extensions import Buffer
 
 class BadUtf8(ValueError):
@@ -121,3 +124,60 @@ class BpeTrainer:
     @property
     def total_bytes(self) -> int:
         """Bytes of UTF-8 text counted so far."""
+
+@final
+class BpeEncoder:
+    """Text to ids and back.
+
+    Args:
+        tokens: the bytes of every token that text can become, in the order of their ids; all single bytes among them.
+        pattern: the regular expression whose matches are the chunks that no token crosses.
+        names: what further ids decode to. Text never becomes one of these.
+        num_threads: threads for batches; 0 means one per core. The ids do not depend on it.
+
+    Raises:
+        ValueError: a missing byte, an empty or doubled token, or a pattern that is not valid.
+    """
+
+    def __new__(
+        cls, tokens: Sequence[bytes], pattern: str, *, names: Sequence[bytes] = ..., num_threads: int = 0
+    ) -> Self: ...
+    def encode(self, text: str) -> list[int]:
+        """The ids of a text.
+
+        Raises:
+            UnicodeEncodeError: the text holds lone surrogates.
+            ValueError: the pattern gave up on the text.
+        """
+
+    def encode_batch(self, texts: Sequence[str], num_threads: int | None = None) -> tuple[memoryview, memoryview]:
+        """The ids of many texts in a row (the bytes of uint32), and where those of each begin (the bytes of int64, one
+        more than texts). Views of memory that nothing else uses, for `numpy.frombuffer`.
+
+        Args:
+            texts: any number of them.
+            num_threads: None means that of the encoder.
+
+        Raises:
+            UnicodeEncodeError: a text holds lone surrogates.
+            ValueError: the pattern gave up on a text.
+        """
+
+    def encode_column(self, data: Any, offsets: Any, num_threads: int | None = None) -> tuple[memoryview, memoryview]:
+        """`encode_batch` of a column of texts as Arrow keeps it.
+
+        Args:
+            data: the UTF-8 bytes of all texts (uint8).
+            offsets: where each begins in them, and where the last ends (int32 or int64).
+            num_threads: None means that of the encoder.
+
+        Raises:
+            ValueError: a text is not UTF-8 (its number and the byte are named), or the offsets do not fit the data.
+        """
+
+    def decode(self, ids: Sequence[int] | npt.NDArray[np.integer]) -> bytes:
+        """The bytes of the tokens and names with these ids, joined.
+
+        Raises:
+            ValueError: an id that does not exist, which is named.
+        """

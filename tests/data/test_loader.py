@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import threading
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from doubles import tiny_tokenizer
+from fuzzed import strings
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nanochat.data.loader import REFILL_DOCUMENTS, RowLoader, validation_rows
 from nanochat.data.shards import Position, documents
 from nanochat.errors import DamagedError, UsageError
+from nanochat.tokenizer.special import SPECIAL_TOKENS
 
 BOS = 0
 STRIDE = 10_000
@@ -30,12 +33,15 @@ class TellingTokenizer:
 
     bos = BOS
 
-    def encode_batch(self, texts: Iterable[str]) -> list[list[int]]:
-        encoded = []
-        for text in texts:
+    def encode_column(self, data: np.ndarray, offsets: np.ndarray, num_threads: int) -> tuple[np.ndarray, np.ndarray]:
+        encoded: list[int] = []
+        ends = [0]
+        for start, end in itertools.pairwise(offsets.tolist()):
+            text = data[start:end].tobytes().decode()
             document, length = map(int, text.split(":")) if text else (0, 0)
-            encoded.append([document * STRIDE + 1 + j for j in range(length)])
-        return encoded
+            encoded += [document * STRIDE + 1 + j for j in range(length)]
+            ends.append(len(encoded))
+        return np.array(encoded, np.uint32), np.array(ends)
 
 
 def shards_of(folder: Path, lengths: list[int], per_shard: int = 40, group: int = 7) -> tuple[Path, ...]:
@@ -79,19 +85,23 @@ def test_a_piece_is_of_one_document_and_in_order(tmp_path: Path) -> None:
         assert piece == list(range(piece[0], piece[0] + len(piece))) if piece else True
 
 
+def places(shards: tuple[Path, ...]) -> Iterator[tuple[int, int, int]]:
+    for at, texts in documents(shards):
+        for row in range(len(texts)):
+            yield at.shard, at.group, at.row + row
+
+
 def conserved(loader: RowLoader, lengths: list[int], shards: tuple[Path, ...], rows: int) -> None:
     """Every token read so far has been given out or is waiting, none twice."""
     given_out = Counter(token for piece in pieces(loader.rows(rows)) for token in piece)
     state = loader.state()
     waiting: Counter[int] = Counter()
-    numbers = {
-        (at.shard, at.group, at.row): n for n, (at, _) in zip(range(len(lengths)), documents(shards), strict=False)
-    }
+    numbers = {place: number for number, place in zip(range(len(lengths)), places(shards), strict=False)}
     for _, shard, group, row, offset in state["buffer"]:
         number = numbers[shard, group, row]
         waiting.update((number + 1) * STRIDE + 1 + j for j in range(offset, lengths[number]))
     _, shard, group, row = state["next"]
-    following = next(documents(shards, Position(*state["next"])))[0]
+    following, _ = next(documents(shards, Position(*state["next"])))
     read_in_last_epoch = numbers[following.shard, following.group, following.row]
     read: Counter[int] = Counter()
     for number, length in enumerate(lengths):
@@ -206,6 +216,59 @@ def test_damage_names_the_file(tmp_path: Path) -> None:
     shards[1].write_bytes(b"PAR1 no")
     with pytest.raises(DamagedError, match=shards[1].name):
         loader_of(shards).rows(50)
+
+
+def test_text_that_is_not_utf8_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "shard_00000.parquet"
+    texts = pa.array([b"good", b"bad \xff"], pa.binary()).view(pa.string())
+    pq.write_table(pa.table({"text": texts}), path)
+    with pytest.raises(DamagedError, match=r"shard_00000.parquet .* document 1 is not UTF-8 at byte 4"):
+        RowLoader((path,), tiny_tokenizer(), 15, buffer=1).rows(1)
+
+
+def test_a_shard_that_shrank_since_the_checkpoint_is_named(tmp_path: Path) -> None:
+    shards = shards_of(tmp_path, varied(50))
+    loader = loader_of(shards)
+    loader.rows(3)
+    shards_of(tmp_path, varied(50), group=2)
+    with pytest.raises(DamagedError, match="has lost documents"):
+        loader_of(shards, state=loader.state())
+
+
+def test_no_document_holds_a_special_token(tmp_path: Path) -> None:
+    tokenizer = tiny_tokenizer()
+    texts = ["".join(SPECIAL_TOKENS), *strings(300, 3)]
+    texts = [text.encode(errors="replace").decode() for text in texts]
+    path = tmp_path / "shard_00000.parquet"
+    pq.write_table(pa.table({"text": texts}), path)
+    rows = RowLoader((path,), tokenizer, 31, buffer=10).rows(200)
+    assert set(rows[rows >= tokenizer.bos].tolist()) == {tokenizer.bos}
+
+
+def test_reading_is_done_on_another_thread(tmp_path: Path) -> None:
+    seen = set()
+
+    class Watching(TellingTokenizer):
+        def encode_column(self, *column: Any, **options: Any) -> tuple[np.ndarray, np.ndarray]:
+            seen.add(threading.current_thread().name)
+            return super().encode_column(*column, **options)
+
+    tokenizer: Any = Watching()
+    loader = RowLoader(shards_of(tmp_path, varied(300)), tokenizer, 32, buffer=20)
+    assert not seen  # nothing is read before it is needed
+    loader.rows(50)
+    assert len(seen) == 1
+    assert threading.current_thread().name not in seen
+
+
+def test_a_loader_that_is_gone_leaves_no_thread(tmp_path: Path) -> None:
+    before = set(threading.enumerate())
+    loader = loader_of(shards_of(tmp_path, varied(300)))
+    loader.rows(5)
+    (thread,) = set(threading.enumerate()) - before
+    del loader
+    thread.join(30)
+    assert not thread.is_alive()
 
 
 def test_empty_documents_are_passed_over(tmp_path: Path) -> None:

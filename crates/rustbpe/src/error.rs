@@ -40,3 +40,44 @@ impl fmt::Display for TrainError {
 }
 
 impl std::error::Error for TrainError {}
+
+/// Every failure of encoding and decoding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EncodeError {
+    /// The list of tokens is no vocabulary.
+    Vocab(String),
+    /// The splitter refused the pattern or a document.
+    Split(TrainError),
+    /// A document is not UTF-8 from this byte on.
+    Utf8 { document: usize, byte: usize },
+    /// The bounds of a column of documents do not fit its bytes.
+    Column(String),
+    /// No token has this id.
+    UnknownId(i64),
+    /// A chunk too long for 32-bit positions.
+    TooLarge,
+    /// A fault of this crate.
+    Bug(String),
+}
+
+impl fmt::Display for EncodeError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Vocab(why) => write!(out, "the tokens are no vocabulary: {why}"),
+            Self::Split(why) => why.fmt(out),
+            Self::Utf8 { document, byte } => write!(out, "document {document} is not UTF-8 at byte {byte}"),
+            Self::Column(why) => write!(out, "the offsets of the column are wrong: {why}"),
+            Self::UnknownId(id) => write!(out, "token id {id} is not in the vocabulary"),
+            Self::TooLarge => write!(out, "a chunk is longer than 32 bits can number"),
+            Self::Bug(what) => write!(out, "the encoder failed, which is a fault of nanochat: {what}"),
+        }
+    }
+}
+
+impl std::error::Error for EncodeError {}
+
+impl From<TrainError> for EncodeError {
+    fn from(error: TrainError) -> Self {
+        Self::Split(error)
+    }
+}

@@ -1,4 +1,6 @@
-//! Byte-level BPE training.
+//! Byte-level BPE: training and encoding.
+//!
+//! # Training
 //!
 //! 1. A regular expression cuts every document into chunks; no token ever crosses a chunk. Equal chunks are
 //!    kept once, with a count (`split`, `count`).
@@ -12,10 +14,21 @@
 //! of old pairs only fall, so an outdated top is pushed again with its present count, and a top whose count
 //! is still right is the true maximum. The result depends on counts and ids alone: never on the order of
 //! documents, on hashing or on the number of threads.
+//!
+//! # Encoding
+//!
+//! Text is cut into the same chunks. A chunk that is a token becomes its id; in any other the pair that forms the token
+//! with the lowest id is merged, again and again (`merge`), which only needs the one pair that each token comes from
+//! (`vocab`). Chunks repeat, so each thread remembers them (`cache`, `encode`); many texts are shared out to threads
+//! (`batch`). The ids are those of tiktoken for every text.
 
+mod batch;
+mod cache;
 mod count;
 mod documents;
+mod encode;
 mod error;
+mod merge;
 mod pairs;
 mod parquet;
 mod python;
@@ -23,11 +36,15 @@ mod split;
 mod table;
 mod train;
 mod unicode;
+mod vocab;
 
+pub use batch::{Batch, Column, Documents};
 pub use count::ChunkCounter;
 pub use documents::{ArrowTexts, Cut, Limits};
-pub use error::TrainError;
+pub use encode::Encoder;
+pub use error::{EncodeError, TrainError};
 pub use parquet::{ParquetTexts, ReadError, Texts};
 pub use split::Splitter;
 pub use table::Chunk;
 pub use train::{FIRST_MERGE_ID, Pair, train};
+pub use vocab::Vocab;

@@ -6,12 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nanochat.errors import DamagedError, MissingError, UsageError
 from nanochat.runtime.files import translate_os_errors
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
 
@@ -23,6 +26,24 @@ class Position:
     shard: int = 0
     group: int = 0
     row: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """Documents as Arrow keeps them: `data` is their UTF-8 bytes (uint8), of which document i has
+    `data[offsets[i]:offsets[i + 1]]` (int64). Arrow does not check that these are UTF-8.
+    """
+
+    data: npt.NDArray[np.uint8]
+    offsets: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def part(self, start: int, stop: int) -> Texts:
+        """Documents `start` to `stop` - 1, without a copy of their bytes."""
+        offsets = self.offsets[start : stop + 1]
+        return Texts(self.data[offsets[0] : offsets[-1]], offsets - offsets[0])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,8 +95,33 @@ def row_groups(path: Path) -> int:
 def read_group(path: Path, group: int) -> list[str]:
     """The documents of one row group."""
     with _damage(path):
-        column = _open(path).read_row_group(group, columns=["text"]).column("text")
-        return [text or "" for text in column.to_pylist()]
+        return [text or "" for text in _column(path, group).to_pylist()]
+
+
+def read_texts(path: Path, group: int) -> Texts:
+    """The documents of one row group, without a Python string for each."""
+    import numpy as np
+    import pyarrow as pa
+
+    with _damage(path):
+        column: Any = _column(path, group).cast(pa.large_string()).combine_chunks()
+        if column.null_count:
+            column = column.fill_null(pa.scalar("", pa.large_string()))
+    if not len(column):
+        return Texts(np.empty(0, np.uint8), np.zeros(1, np.int64))
+    _, offsets, data = column.buffers()
+    bounds = np.frombuffer(memoryview(offsets), np.int64)[column.offset : column.offset + len(column) + 1]
+    return Texts(np.frombuffer(memoryview(data or b""), np.uint8), bounds)
+
+
+def _column(path: Path, group: int) -> pa.ChunkedArray:
+    import pyarrow as pa
+
+    column = _open(path).read_row_group(group, columns=["text"]).column("text")
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if kind not in (pa.string(), pa.large_string(), pa.string_view()):
+        raise pa.ArrowInvalid(f"its text column holds {column.type}")
+    return column
 
 
 class _damage:
@@ -93,14 +139,20 @@ class _damage:
         if isinstance(error, pa.ArrowInvalid | KeyError) or (
             isinstance(error, OSError) and not isinstance(error, FileNotFoundError | PermissionError)
         ):
-            raise DamagedError(
-                f"{self.path} is not a readable shard: {str(error).splitlines()[0]}",
-                f"delete {self.path.parent} and make the data set again (nanochat data pocket)",
-            ) from error
+            raise not_readable(self.path, str(error).splitlines()[0]) from error
 
 
-def documents(shards: tuple[Path, ...], start: Position | None = None) -> Iterator[tuple[Position, str]]:
-    """All documents with their places, from `start` on, epoch after epoch without end.
+def not_readable(path: Path, why: str) -> DamagedError:
+    """The error for a bad shard."""
+    return DamagedError(
+        f"{path} is not a readable shard: {why}",
+        f"delete {path.parent} and make the data set again (nanochat data pocket)",
+    )
+
+
+def documents(shards: tuple[Path, ...], start: Position | None = None) -> Iterator[tuple[Position, Texts]]:
+    """All documents from `start` on, epoch after epoch without end: row group by row group, each with the place of
+    its first document. The group that `start` points into comes without what is before.
 
     Raises:
         UsageError: a whole pass met no text.
@@ -112,10 +164,11 @@ def documents(shards: tuple[Path, ...], start: Position | None = None) -> Iterat
         while shard < len(shards):
             groups = row_groups(shards[shard])
             while group < groups:
-                texts = read_group(shards[shard], group)
-                for i in range(row, len(texts)):
-                    found = found or bool(texts[i])
-                    yield Position(epoch, shard, group, i), texts[i]
+                texts = read_texts(shards[shard], group)
+                if row < len(texts):
+                    texts = texts.part(row, len(texts))
+                    found = found or len(texts.data) > 0
+                    yield Position(epoch, shard, group, row), texts
                 group, row = group + 1, 0
             shard, group = shard + 1, 0
         if not found:

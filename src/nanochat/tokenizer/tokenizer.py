@@ -1,7 +1,8 @@
 """A vocabulary: encode, decode, save, load.
 
-Ids are the mergeable ranks (bytes first, then merges), then the special tokens. Encoding is tiktoken's. A
-saved tokenizer is a folder of two files, neither of which can run code when read:
+Ids are the mergeable ranks (bytes first, then merges), then the special tokens. The encoder is ours, in Rust
+(`crates/rustbpe`); its ids are tiktoken's for every text. It knows the ranks alone, so no text can become a special
+token. A saved tokenizer is a folder of two files, neither of which can run code when read:
 
     ranks.tiktoken    one token a line: base64 of its bytes, a space, its id
     tokenizer.json    format version, pattern, special tokens, SHA-256 of ranks.tiktoken, fingerprint
@@ -14,14 +15,16 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import itertools
 import json
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
-import tiktoken
+import numpy as np
+import numpy.typing as npt
 
+from nanochat._rustbpe import BpeEncoder
 from nanochat.errors import DamagedError, MissingError, UsageError
 from nanochat.runtime.files import atomic_write_bytes, atomic_write_json, translate_os_errors
 from nanochat.tokenizer.special import BOS, PATTERN, SPECIAL_TOKENS
@@ -30,10 +33,9 @@ RANKS_FILE = "ranks.tiktoken"
 HEADER_FILE = "tokenizer.json"
 FORMAT_VERSION = 1
 
-# The regular expression engine of tiktoken panics on a run of a million whitespace characters. Such a run is
-# cut, which changes at most the one or two tokens at each cut.
-_RUN_LIMIT = 100_000
-_LONG_RUN = re.compile(rf"\s{{{_RUN_LIMIT}}}")
+Buffer: TypeAlias = npt.NDArray[np.integer] | memoryview | bytes
+Ids = npt.NDArray[np.uint32]
+Offsets = npt.NDArray[np.int64]
 
 
 class Tokenizer:
@@ -64,9 +66,8 @@ class Tokenizer:
         self.special_tokens = tuple(special_tokens)
         self._ranks = dict(ranks)
         self._special = {name: len(ranks) + index for index, name in enumerate(special_tokens)}
-        self._encoding = tiktoken.Encoding(
-            "nanochat", pat_str=pattern, mergeable_ranks=self._ranks, special_tokens=self._special
-        )
+        tokens = sorted(self._ranks, key=self._ranks.__getitem__)
+        self._encoder = BpeEncoder(tokens, pattern, names=[name.encode() for name in special_tokens])
         self.vocab_size = len(ranks) + len(special_tokens)
         self.bos = self._special[BOS]
         self.fingerprint = _fingerprint(_ranks_file(self._ranks), pattern, self.special_tokens)
@@ -87,31 +88,63 @@ class Tokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Ids of a text, never special ones. Lone surrogates, which UTF-8 cannot hold, become U+FFFD."""
-        if len(text) > _RUN_LIMIT and _LONG_RUN.search(text):
-            return [token for piece in _cut_runs(text) for token in self._encoding.encode_ordinary(piece)]
-        return self._encoding.encode_ordinary(text)
+        try:
+            return self._encoder.encode(text)
+        except UnicodeEncodeError:
+            return self._encoder.encode(_without_surrogates(text))
 
-    def encode_batch(self, texts: Iterable[str], num_threads: int = 8) -> list[list[int]]:
-        """`encode` of many texts on `num_threads` threads, in the same order."""
-        with ThreadPoolExecutor(num_threads) as pool:  # tiktoken releases the interpreter lock
-            return list(pool.map(self.encode, texts))
+    def encode_batch(self, texts: Iterable[str], num_threads: int = 0) -> list[list[int]]:
+        """`encode` of many texts on `num_threads` threads, 0 meaning one per core, in the same order."""
+        ids, offsets = self.encode_arrays(texts, num_threads)
+        bounds = offsets.tolist()
+        return [ids[start:end].tolist() for start, end in itertools.pairwise(bounds)]
 
-    def decode_bytes(self, ids: Sequence[int]) -> bytes:
+    def encode_arrays(self, texts: Iterable[str], num_threads: int = 0) -> tuple[Ids, Offsets]:
+        """`encode` of many texts, without a Python object per id.
+
+        Args:
+            texts: any number of them.
+            num_threads: 0 means one per core. The ids do not depend on it.
+
+        Returns:
+            ids: uint32, those of all texts in a row.
+            offsets: int64, one more than texts: those of text i are `ids[offsets[i]:offsets[i + 1]]`.
+        """
+        texts = list(texts)
+        try:
+            return _arrays(*self._encoder.encode_batch(texts, num_threads))
+        except UnicodeEncodeError:
+            return _arrays(*self._encoder.encode_batch([_without_surrogates(text) for text in texts], num_threads))
+
+    def encode_column(self, data: Buffer, offsets: Buffer, num_threads: int = 0) -> tuple[Ids, Offsets]:
+        """`encode_arrays` of texts as Arrow keeps them, without a Python object per text.
+
+        Args:
+            data: uint8, the UTF-8 bytes of all texts.
+            offsets: int32 or int64, where each text begins in `data`, and where the last one ends.
+            num_threads: 0 means one per core.
+
+        Raises:
+            ValueError: a text that is not UTF-8, by its number, or offsets that do not fit the data.
+        """
+        return _arrays(*self._encoder.encode_column(data, offsets, num_threads))
+
+    def decode_bytes(self, ids: Sequence[int] | npt.NDArray[np.integer]) -> bytes:
         """The bytes of the tokens, joined; a special token gives its name.
 
         Raises:
             UsageError: an id that is not in the vocabulary.
         """
         try:
-            return self._encoding.decode_bytes(ids)
-        except (KeyError, OverflowError):
+            return self._encoder.decode(ids)
+        except (ValueError, OverflowError):
             wrong = next((token for token in ids if not 0 <= token < self.vocab_size), ids)
             raise UsageError(
                 f"token id {wrong} is not in the vocabulary (0 to {self.vocab_size - 1})",
                 "were these ids made by another tokenizer?",
             ) from None
 
-    def decode(self, ids: Sequence[int]) -> str:
+    def decode(self, ids: Sequence[int] | npt.NDArray[np.integer]) -> str:
         """The text of the ids. Bytes that are not UTF-8 (a character cut in two) become U+FFFD."""
         return self.decode_bytes(ids).decode(errors="replace")
 
@@ -185,13 +218,13 @@ def _parse_ranks(data: bytes) -> dict[bytes, int]:
     return ranks
 
 
-def _cut_runs(text: str) -> Iterator[str]:
-    """The text in pieces, cut after every `_RUN_LIMIT` whitespace characters of a run."""
-    start = 0
-    for run in _LONG_RUN.finditer(text):
-        yield text[start : run.end()]
-        start = run.end()
-    yield text[start:]
+def _arrays(ids: memoryview, offsets: memoryview) -> tuple[Ids, Offsets]:
+    return np.frombuffer(ids, np.uint32), np.frombuffer(offsets, np.int64)
+
+
+def _without_surrogates(text: str) -> str:
+    """Surrogates in pairs become the character they stand for, lone ones U+FFFD."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _fingerprint(ranks_file: bytes, pattern: str, special_tokens: Sequence[str]) -> str:
@@ -223,6 +256,8 @@ def _parse_header(path: Path, data: bytes) -> tuple[str, tuple[str, ...], str, s
                 "upgrade nanochat",
             )
         pattern, special_tokens = header["pattern"], tuple(header["special_tokens"])
+        if not all(isinstance(text, str) for text in (pattern, *special_tokens)):
+            raise TypeError("the pattern and the special tokens must be strings")
         return pattern, special_tokens, header["ranks_sha256"], header["fingerprint"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise _damaged(path, f"is not a tokenizer header ({error})") from error

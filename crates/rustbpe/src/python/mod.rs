@@ -1,5 +1,6 @@
 //! The Python face: the only modules that know pyo3. `src/nanochat/_rustbpe.pyi` describes it to type checkers.
 
+mod encoder;
 mod parquet;
 mod trainer;
 
@@ -39,12 +40,13 @@ fn guarded<R>(f: impl FnOnce() -> PyResult<R>) -> PyResult<R> {
 #[pymodule]
 mod _rustbpe {
     #[pymodule_export]
+    use super::encoder::BpeEncoder;
+    #[pymodule_export]
     use super::parquet::{ParquetTexts, Texts};
     #[pymodule_export]
     use super::trainer::BadUtf8;
     #[pymodule_export]
     use super::trainer::BpeTrainer;
-    // the encoder's line goes here
 }
 
 #[cfg(test)]

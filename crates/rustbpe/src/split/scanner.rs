@@ -99,10 +99,10 @@ impl Scanner {
                 self.spaces(text, at, next)
             }
             Kind::Other => {
-                if text[at] == b'\'' {
-                    if let Some(end) = contraction(text, next) {
-                        return end;
-                    }
+                if text[at] == b'\''
+                    && let Some(end) = contraction(text, next)
+                {
+                    return end;
                 }
                 match self.kinds.at(text, next) {
                     Some((Kind::Letter, width)) => self.letters(text, next + width),
