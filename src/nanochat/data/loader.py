@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,10 @@ import numpy.typing as npt
 from nanochat.data.ahead import Ahead
 from nanochat.data.packing import BestFitBuffer
 from nanochat.data.shards import Position, Texts, documents, not_readable, read_texts
-from nanochat.tokenizer.tokenizer import Ids, Tokenizer
+from nanochat.tokenizer.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from nanochat.tokenizer.tokenizer import Ids
 
 Rows = npt.NDArray[np.int64]
 

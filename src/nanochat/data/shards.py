@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from nanochat.errors import DamagedError, MissingError, UsageError
@@ -71,6 +72,10 @@ class DataSet:
         return cls(name=name, train=shards[:-1], validation=shards[-1])
 
 
+_READING = Lock()
+"""Loaders read on threads of their own; two at a time on one open file of pyarrow abort the process."""
+
+
 def _open(path: Path) -> pq.ParquetFile:
     return _open_as_of(path, path.stat().st_mtime_ns)
 
@@ -117,7 +122,8 @@ def read_texts(path: Path, group: int) -> Texts:
 def _column(path: Path, group: int) -> pa.ChunkedArray:
     import pyarrow as pa
 
-    column = _open(path).read_row_group(group, columns=["text"]).column("text")
+    with _READING:
+        column = _open(path).read_row_group(group, columns=["text"]).column("text")
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
     if kind not in (pa.string(), pa.large_string(), pa.string_view()):
         raise pa.ArrowInvalid(f"its text column holds {column.type}")

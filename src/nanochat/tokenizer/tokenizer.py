@@ -19,23 +19,24 @@ import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeAlias
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, TypeAlias
 
 from nanochat._rustbpe import BpeEncoder
 from nanochat.errors import DamagedError, MissingError, UsageError
 from nanochat.runtime.files import atomic_write_bytes, atomic_write_json, translate_os_errors
 from nanochat.tokenizer.special import BOS, PATTERN, SPECIAL_TOKENS
 
+if TYPE_CHECKING:  # to train a tokenizer needs no numpy, and its import takes a tenth of a second
+    import numpy as np
+    import numpy.typing as npt
+
+    Buffer: TypeAlias = npt.NDArray[np.integer] | memoryview | bytes
+    Ids: TypeAlias = npt.NDArray[np.uint32]
+    Offsets: TypeAlias = npt.NDArray[np.int64]
+
 RANKS_FILE = "ranks.tiktoken"
 HEADER_FILE = "tokenizer.json"
 FORMAT_VERSION = 1
-
-Buffer: TypeAlias = npt.NDArray[np.integer] | memoryview | bytes
-Ids = npt.NDArray[np.uint32]
-Offsets = npt.NDArray[np.int64]
 
 
 class Tokenizer:
@@ -219,6 +220,8 @@ def _parse_ranks(data: bytes) -> dict[bytes, int]:
 
 
 def _arrays(ids: memoryview, offsets: memoryview) -> tuple[Ids, Offsets]:
+    import numpy as np
+
     return np.frombuffer(ids, np.uint32), np.frombuffer(offsets, np.int64)
 
 
