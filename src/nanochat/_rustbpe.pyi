@@ -8,9 +8,12 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import Buffer
 
+__all__ = ["BadUtf8", "BpeEncoder", "BpeTrainer", "ParquetTexts", "Texts"]
+
 class BadUtf8(ValueError):
     """A document is not UTF-8. Arguments: the message, the document's index in the batch, the first bad byte."""
 
+@final
 class Texts:
     """Documents that were read together, as bytes that are yet to be checked."""
 
@@ -19,6 +22,7 @@ class Texts:
     def nbytes(self) -> int:
         """Bytes of all documents."""
 
+@final
 class ParquetTexts:
     """Reads the column `text` of a parquet file, batch by batch. Other Python threads run meanwhile.
 
@@ -29,7 +33,7 @@ class ParquetTexts:
         NotImplementedError: it is nested, or compressed in an uncommon way; pyarrow may read it.
     """
 
-    def __init__(self, path: str | PathLike[str]) -> None: ...
+    def __new__(cls, path: str | PathLike[str]) -> Self: ...
     @property
     def size(self) -> int:
         """Bytes that the column takes before compression."""
@@ -41,6 +45,7 @@ class ParquetTexts:
             ValueError: the file is damaged.
         """
 
+@final
 class BpeTrainer:
     """Counts the chunks of documents, batch by batch, then learns merges from them.
 
@@ -54,7 +59,7 @@ class BpeTrainer:
         ValueError: the pattern is not valid.
     """
 
-    def __init__(self, pattern: str, num_threads: int = 0) -> None: ...
+    def __new__(cls, pattern: str, num_threads: int = 0) -> Self: ...
     def count(self, documents: list[str], weight: int = 1) -> None:
         """Adds documents. Other Python threads run meanwhile; on an error nothing is added.
 

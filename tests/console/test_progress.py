@@ -374,5 +374,5 @@ def test_a_tokenizer_tells_counting_from_merging() -> None:
     summary = {"vocab_size": 4096, "bytes": 42_100_000, "counting_s": 0.25, "merging_s": 1.5}
     event = StageFinished(stage="tokenizer", step=0, elapsed_s=2.0, summary=summary)
     wide = finished_line(event, None, 2.0, 100).plain
-    assert wide == "✓ tokenizer  42.1 MB  4,096 tokens  0:02  (counting 0.2 s, merging 1.5 s)"
+    assert wide == "✓ tokenizer  42.1 MB  4,096 tokens  0:02  (counting 0.25 s, merging 1.50 s)"
     assert finished_line(event, None, 2.0, 60).plain == "✓ tokenizer  42.1 MB  4,096 tokens  0:02"

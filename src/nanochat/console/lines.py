@@ -244,7 +244,7 @@ def finished_line(event: StageFinished, stage: StageTracker | None, seconds: flo
         parts.append(Part(f"{summary['vocab_size']:,} tokens"))
     parts.append(Part(duration(seconds)))
     if "counting_s" in summary and "merging_s" in summary:
-        split = f"(counting {summary['counting_s']:.1f} s, merging {summary['merging_s']:.1f} s)"
+        split = f"(counting {summary['counting_s']:.2f} s, merging {summary['merging_s']:.2f} s)"
         parts.append(Part(split, "dim", 5))
     return fit(parts, width)
 
