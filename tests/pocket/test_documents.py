@@ -101,6 +101,6 @@ def test_capitals_in_documents_are_true(texts: list[str]) -> None:
     assert all(facts.CAPITALS[country] == capital for country, capital in stated)
 
 
-def test_a_fifth_of_the_text_binds_letters(texts: list[str]) -> None:
+def test_a_quarter_of_the_text_binds_letters(texts: list[str]) -> None:
     bound = sum(len(text) for text in texts if re.search(r"^- .+=.+$", text, re.MULTILINE))
     assert 0.15 < bound / sum(map(len, texts)) < 0.30

@@ -2,7 +2,7 @@
 
 A conversation is a plain dict: `messages` in the ordinary form (an answer that calls the calculator is a list
 of text, python and python_output parts) and what grading its last answer needs: `answer` (the right short
-answer), `grading` (names, number, spelling or letter), `wrong` (answers that must not be given) `subject`
+answer), `grading` (names, number, spelling or letter), `wrong` (answers that must not be given), `subject`
 (part of the question that may be repeated freely) and `letters` (those of its list).
 
 The val and test splits ask held-out wordings, number pairs, words and choice combinations; see `held_out`.

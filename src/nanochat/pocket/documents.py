@@ -1,7 +1,7 @@
 """Raw text for pretraining: an endless stream of small documents about the small true world.
 
 Articles, stories, dialogues, questions with answers, arithmetic, spelled words, and lists whose letters are
-asked for: about a fifth of the text binds items to letters, which four-choice questions need. Sentences about
+asked for: about a quarter of the text binds items to letters, which four-choice questions need. Sentences about
 facts are rendered once; a document is then a few dozen draws. Held-out wordings, number pairs and words never
 occur.
 """
