@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nanochat.training.muon import adamw_step, muon_step, orthogonalize, second_moment_shape
+from nanochat.training.muon import muon_step, orthogonalize, second_moment_shape
 
 
 def randn(*shape: int, seed: int = 0) -> Tensor:
@@ -71,18 +71,3 @@ def test_decay_is_cautious() -> None:
 def test_a_zero_gradient_moves_nothing() -> None:
     params = randn(1, 4, 6)
     assert torch.equal(step(params, torch.zeros(1, 4, 6)), params)
-
-
-@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
-def test_adamw_is_that_of_torch(weight_decay: float) -> None:
-    ours, theirs = randn(5, 3), torch.nn.Parameter(randn(5, 3))
-    twin = torch.optim.AdamW([theirs], lr=0.01, betas=(0.8, 0.95), eps=1e-8, weight_decay=weight_decay)
-    first, second = torch.zeros(5, 3), torch.zeros(5, 3)
-    for number in range(1, 6):
-        grad = randn(5, 3, seed=number)
-        theirs.grad = grad.clone()
-        twin.step()
-        adamw_step(
-            ours, grad, first, second, step=number, lr=0.01, betas=(0.8, 0.95), eps=1e-8, weight_decay=weight_decay
-        )
-    torch.testing.assert_close(ours, theirs.detach(), rtol=1e-5, atol=1e-6)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from nanochat.config.model import era_config
 from nanochat.model.gpt import GPT
 from nanochat.model.init import init_weights
+from nanochat.runtime.devices import cxx_compiler
 from nanochat.training.optimizer import Group, LearningRates, Optimizer, build_optimizer
 
 TRAJECTORY = Path(__file__).parent.parent / "golden" / "training" / "trajectory.safetensors"
@@ -81,6 +82,61 @@ def test_a_saved_state_goes_on_identically(trajectory: dict[str, Tensor], cut: i
     left, right = straight.state_dict(), second.state_dict()
     assert left.keys() == right.keys()
     assert all(torch.equal(left[name], right[name]) for name in left)
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+def test_adamw_is_that_of_torch_in_its_plainest_form(weight_decay: float) -> None:
+    generator = torch.Generator().manual_seed(1)
+    start = [torch.randn(5, 3, generator=generator), torch.randn(7, generator=generator)]
+    ours, theirs = ([nn.Parameter(tensor.clone()) for tensor in start] for _ in range(2))
+    settings = {"lr": 0.01, "betas": (0.8, 0.95), "eps": 1e-8, "weight_decay": weight_decay}
+    twin = torch.optim.AdamW(theirs, foreach=False, fused=False, **settings)
+    named = {str(i): param for i, param in enumerate(ours)}
+    optimizer = Optimizer([Group(name="all", kind="adamw", params=named, **settings)])
+    for _ in range(5):
+        for a, b in zip(ours, theirs, strict=True):
+            a.grad = torch.randn(a.shape, generator=generator)
+            b.grad = a.grad.clone()
+        optimizer.step(lr_multiplier=1.0, momentum=0.0)
+        twin.step()
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_compiled_it_takes_the_same_steps_and_compiles_once_a_shape(trajectory: dict[str, Tensor]) -> None:
+    if cxx_compiler() is None:
+        pytest.skip("torch.compile needs a C++ compiler on a CPU")
+    plain, named = begin(trajectory)
+    twin, other = begin(trajectory)
+    compiled = Optimizer(twin.groups, compile=True)
+    torch.compiler.reset()
+    torch._dynamo.utils.counters.clear()
+    for number in range(5):
+        take(plain, named, trajectory, number)
+        take(compiled, other, trajectory, number)
+    shapes = {param.shape for name, param in other.items() if name.startswith("muon")}
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == len(shapes)
+    for name, param in named.items():
+        torch.testing.assert_close(other[name], param, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(compiled.state_dict(), plain.state_dict(), rtol=1e-4, atol=1e-5)
+
+
+def test_a_matrix_may_be_left_out_of_a_step(trajectory: dict[str, Tensor]) -> None:
+    """Momenta of the others go on, its own wait."""
+    together, named = begin(trajectory)
+    alone, other = begin(trajectory)
+    out = next(name for name in named if name.startswith("muon"))
+    for number in range(3):
+        for name, param in [*named.items(), *other.items()]:
+            param.grad = trajectory[f"grad.{number}.{name}"].clone()
+        if number == 1:
+            named[out].grad = None
+        waits = named[out].detach().clone()
+        together.step(lr_multiplier=1.0, momentum=0.9)
+        alone.step(lr_multiplier=1.0, momentum=0.9)
+        assert torch.equal(named[out], waits) == (number == 1)
+    for name in named:
+        assert torch.equal(named[name], other[name]) == (name != out)
 
 
 def test_loading_takes_a_copy(trajectory: dict[str, Tensor]) -> None:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from nanochat.config.model import ModelConfig
 from nanochat.model.attention import attend
+from nanochat.model.cross_entropy import capped, linear_cross_entropy, row_losses
 
 ROPE_LENGTH_FACTOR = 10  # rotary tables cover ten contexts: long prompts in evaluation go beyond one
 SMEAR_CHANNELS = 24
@@ -255,9 +256,7 @@ class GPT(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Hidden states (..., C) -> soft-capped logits (..., V) float32."""
-        cap = self.config.softcap
-        raw = self.lm_head(hidden)[..., : self.config.vocab_size].float()
-        return cap * torch.tanh(raw / cap)
+        return capped(self.lm_head(hidden)[..., : self.config.vocab_size], self.config.softcap)
 
     def forward(
         self,
@@ -277,8 +276,12 @@ class GPT(nn.Module):
         Returns:
             (B, T, V) float32 logits without targets; else a scalar loss in nats, or (B, T) for "none".
         """
-        logits = self.logits(self.hidden(ids, cache))
+        hidden = self.hidden(ids, cache)
         if targets is None:
-            return logits
-        loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-1, reduction=reduction)
-        return loss.view_as(targets) if reduction == "none" else loss
+            return self.logits(hidden)
+        weight = self.lm_head.weight[: self.config.vocab_size]
+        rows, wanted = hidden.flatten(0, 1), targets.flatten()
+        if reduction == "none":
+            return row_losses(rows, weight, wanted, self.config.softcap).view_as(targets)
+        total = linear_cross_entropy(rows, weight, wanted, self.config.softcap)
+        return total if reduction == "sum" else total / (wanted >= 0).sum()

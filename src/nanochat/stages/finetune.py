@@ -129,6 +129,7 @@ def finetune(
             model,
             LearningRates().scaled(config.lr_scale),
             plain=True,
+            compile=context.compile,
         )
         # momenta go on from the stage before: a first step without them is as large as the learning rate in every
         # coordinate, and undoes much of what was learnt (loss 0.5 -> 2.5 on pocket)

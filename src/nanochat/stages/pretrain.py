@@ -95,7 +95,11 @@ def pretrain(config: BaseTrainConfig, context: RunContext, on_event: OnEvent) ->
             init_weights(model, config.seed)
         compute_model(model, context)
         optimizer = build_optimizer(
-            model, base_rates(config), batch_scale=horizon.batch_scale, weight_decay=horizon.weight_decay
+            model,
+            base_rates(config),
+            batch_scale=horizon.batch_scale,
+            weight_decay=horizon.weight_decay,
+            compile=context.compile,
         )
         if start and start.optimizer_state:
             optimizer.load_state_dict(start.optimizer_state)

@@ -52,9 +52,9 @@ def muon_step(
     momentum_buffer: Tensor,
     second_moment: Tensor,
     *,
-    lr: float,
-    momentum: float,
-    weight_decay: float,
+    lr: float | Tensor,
+    momentum: float | Tensor,
+    weight_decay: float | Tensor,
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
     """One step.
@@ -66,7 +66,7 @@ def muon_step(
         second_moment: (K, m, 1) when m >= n, else (K, 1, n); float32, updated in place.
         lr: learning rate before the factor sqrt(max(1, m/n)).
         momentum: 0 to 1.
-        weight_decay: relative to the learning rate.
+        weight_decay: relative to the learning rate. These three may be 0-dim tensors: compiled, one code fits all.
         dtype: of the orthogonalisation alone.
 
     Returns:
@@ -94,25 +94,3 @@ def muon_step(
 def second_moment_shape(m: int, n: int) -> tuple[int, int]:
     """Shape of the running average for one (m, n) matrix."""
     return (m, 1) if m >= n else (1, n)
-
-
-@torch.no_grad()
-def adamw_step(
-    param: Tensor,
-    grad: Tensor,
-    exp_avg: Tensor,
-    exp_avg_sq: Tensor,
-    *,
-    step: int,
-    lr: float,
-    betas: tuple[float, float],
-    eps: float,
-    weight_decay: float,
-) -> None:
-    """One AdamW step in place (arXiv 1711.05101); `step` counts from 1. All tensors float32 and of one shape."""
-    beta1, beta2 = betas
-    param.mul_(1 - lr * weight_decay)
-    exp_avg.lerp_(grad, 1 - beta1)
-    exp_avg_sq.lerp_(grad.square(), 1 - beta2)
-    denominator = (exp_avg_sq / (1 - beta2**step)).sqrt_().add_(eps)
-    param.addcdiv_(exp_avg, denominator, value=-lr / (1 - beta1**step))

@@ -1,20 +1,22 @@
 """Muon for the matrices of the blocks and AdamW for everything else, in one object with a plain state.
 
-The state is a flat mapping from names to tensors, so a checkpoint can hold it as safetensors. One process; sharding
-over several is a later concern of this file alone.
+The state is a flat mapping from names to tensors, so a checkpoint can hold it as safetensors. Inside, what Muon
+updates is kept stacked by shape: one compiled call for all matrices of a shape. One process; sharding over several is
+a later concern of this file alone.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
+from torch.optim.adamw import adamw
 
 from nanochat.model.gpt import GPT
-from nanochat.training.muon import adamw_step, muon_step, second_moment_shape
+from nanochat.training.muon import muon_step, second_moment_shape
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,20 +49,27 @@ class LearningRates:
         return LearningRates(**{name: getattr(self, name) * factor for name in self.__dataclass_fields__})
 
 
-@dataclass(kw_only=True, slots=True)
 class Optimizer:
     """Takes one step for all groups; holds momenta by parameter name.
 
-    Attributes:
+    Args:
         groups: what is trained and how.
-        steps: optimizer steps taken, for AdamW's bias correction.
         muon_dtype: in which Muon orthogonalises.
+        compile: run Muon's step through torch.compile, once for each shape of matrix.
+
+    Attributes:
+        steps: steps taken, for AdamW's bias correction.
     """
 
-    groups: list[Group]
-    steps: int = 0
-    muon_dtype: torch.dtype = torch.float32
-    _state: dict[str, Tensor] = field(default_factory=dict)
+    def __init__(
+        self, groups: Sequence[Group], *, muon_dtype: torch.dtype = torch.float32, compile: bool = False
+    ) -> None:
+        self.groups = tuple(groups)
+        self.steps = 0
+        self._muon_dtype = muon_dtype
+        self._muon_step = torch.compile(muon_step, dynamic=False) if compile else muon_step
+        self._state: dict[str, Tensor] = {}  # those of Muon are views of the stacks
+        self._stacks: dict[tuple[str, torch.Size], tuple[list[str], Tensor]] = {}
 
     @torch.no_grad()
     def step(self, *, lr_multiplier: float, momentum: float, weight_decay: float | None = None) -> None:
@@ -71,13 +80,14 @@ class Optimizer:
             momentum: Muon's.
             weight_decay: Muon's, in place of its group's own.
         """
-        self.steps += 1
         for group in self.groups:
+            members = {name: param for name, param in group.params.items() if param.grad is not None}
             if group.kind == "muon":
                 decay = group.weight_decay if weight_decay is None else weight_decay
-                self._muon(group, group.lr * lr_multiplier, momentum, decay)
-            else:
-                self._adamw(group, group.lr * lr_multiplier)
+                self._muon(members, group.lr * lr_multiplier, momentum, decay)
+            elif members:
+                self._adamw(group, members, group.lr * lr_multiplier)
+        self.steps += 1
 
     def zero_grad(self) -> None:
         """Forget all gradients."""
@@ -85,51 +95,59 @@ class Optimizer:
             for param in group.params.values():
                 param.grad = None
 
-    def _adamw(self, group: Group, lr: float) -> None:
-        for name, param in group.params.items():
-            if param.grad is None:
-                continue
-            adamw_step(
-                param,
-                param.grad.float(),
-                self._buffer(f"{name}.exp_avg", param.shape, param),
-                self._buffer(f"{name}.exp_avg_sq", param.shape, param),
-                step=self.steps,
-                lr=lr,
-                betas=group.betas,
-                eps=group.eps,
-                weight_decay=group.weight_decay,
-            )
+    def _adamw(self, group: Group, members: Mapping[str, nn.Parameter], lr: float) -> None:
+        """AdamW (arXiv 1711.05101) in one pass over memory, which is all it costs."""
+        device = next(iter(members.values())).device
+        adamw(
+            list(members.values()),
+            [_gradient(param) for param in members.values()],
+            [self._buffer(f"{name}.exp_avg", param.shape, device) for name, param in members.items()],
+            [self._buffer(f"{name}.exp_avg_sq", param.shape, device) for name, param in members.items()],
+            [],
+            [torch.tensor(float(self.steps), device=device) for _ in members],
+            fused=True,
+            amsgrad=False,
+            beta1=group.betas[0],
+            beta2=group.betas[1],
+            lr=lr,
+            weight_decay=group.weight_decay,
+            eps=group.eps,
+            maximize=False,
+        )
 
-    def _muon(self, group: Group, lr: float, momentum: float, weight_decay: float) -> None:
-        by_shape: dict[torch.Size, list[tuple[str, nn.Parameter]]] = defaultdict(list)
-        for name, param in group.params.items():
-            if param.grad is not None:
-                by_shape[param.shape].append((name, param))
-        for (m, n), members in by_shape.items():
-            buffers = [self._buffer(f"{name}.momentum", (m, n), param) for name, param in members]
-            seconds = [
-                self._buffer(f"{name}.second_moment", second_moment_shape(m, n), param) for name, param in members
-            ]
-            momenta, second = torch.stack(buffers), torch.stack(seconds)
-            updated = muon_step(
-                torch.stack([param.detach() for _, param in members]),
-                torch.stack([param.grad.float() for _, param in members if param.grad is not None]),
-                momenta,
-                second,
-                lr=lr,
-                momentum=momentum,
-                weight_decay=weight_decay,
-                dtype=self.muon_dtype,
+    def _muon(self, members: Mapping[str, nn.Parameter], lr: float, momentum: float, weight_decay: float) -> None:
+        by_shape: dict[torch.Size, list[str]] = defaultdict(list)
+        for name, param in members.items():
+            by_shape[param.shape].append(name)
+        for shape, names in by_shape.items():
+            params: list[Tensor] = [members[name].detach() for name in names]
+            device = params[0].device
+            updated = self._muon_step(
+                torch.stack(params),
+                torch.stack([_gradient(members[name]) for name in names]),
+                self._stack("momentum", shape, names, device),
+                self._stack("second_moment", second_moment_shape(*shape), names, device),
+                # numbers would be constants of the compiled code
+                lr=torch.tensor(lr, device=device),
+                momentum=torch.tensor(momentum, device=device),
+                weight_decay=torch.tensor(weight_decay, device=device),
+                dtype=self._muon_dtype,
             )
-            for i, (_, param) in enumerate(members):
-                param.copy_(updated[i])
-                buffers[i].copy_(momenta[i])
-                seconds[i].copy_(second[i])
+            torch._foreach_copy_(params, list(updated))
 
-    def _buffer(self, name: str, shape: Iterable[int], like: Tensor) -> Tensor:
+    def _stack(self, kind: str, shape: Sequence[int], names: list[str], device: torch.device) -> Tensor:
+        """The buffers of these parameters as one tensor, made anew only when the names change."""
+        key = (kind, torch.Size(shape))
+        known, stack = self._stacks.get(key, ([], torch.empty(0)))
+        if known != names:
+            stack = torch.stack([self._buffer(f"{name}.{kind}", shape, device) for name in names])
+            self._state.update({f"{name}.{kind}": part for name, part in zip(names, stack, strict=True)})
+            self._stacks[key] = (names, stack)
+        return stack
+
+    def _buffer(self, name: str, shape: Sequence[int], device: torch.device) -> Tensor:
         if name not in self._state:
-            self._state[name] = torch.zeros(tuple(shape), dtype=torch.float32, device=like.device)
+            self._state[name] = torch.zeros(tuple(shape), dtype=torch.float32, device=device)
         return self._state[name]
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -142,6 +160,12 @@ class Optimizer:
         self.steps = int(tensors.pop("steps"))
         device = next(iter(self.groups[0].params.values())).device
         self._state = {name: tensor.to(device).clone() for name, tensor in tensors.items()}
+        self._stacks = {}
+
+
+def _gradient(param: nn.Parameter) -> Tensor:
+    assert param.grad is not None
+    return param.grad.float()
 
 
 def build_optimizer(
@@ -151,6 +175,7 @@ def build_optimizer(
     batch_scale: float = 1.0,
     weight_decay: float = 0.0,
     plain: bool = False,
+    compile: bool = False,
 ) -> Optimizer:
     """The groups of era D for `model`.
 
@@ -161,6 +186,7 @@ def build_optimizer(
         batch_scale: sqrt(batch_tokens / 2^19), on everything but smear and backout.
         weight_decay: Muon's.
         plain: no AdamW weight decay either, as in fine-tuning.
+        compile: see `Optimizer`.
     """
     width = (model.config.n_embd / 768) ** -0.5
     named = dict(model.named_parameters())
@@ -220,5 +246,7 @@ def build_optimizer(
         groups = [replace(group, weight_decay=0.0) if group.kind == "adamw" else group for group in groups]
     half = model.device.type == "cuda" or model.compute_dtype != torch.float32
     return Optimizer(
-        groups=[group for group in groups if group.params], muon_dtype=torch.bfloat16 if half else torch.float32
+        [group for group in groups if group.params],
+        muon_dtype=torch.bfloat16 if half else torch.float32,
+        compile=compile,
     )
