@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 REPOSITORY = Path(__file__).parent.parent
 
 
-def run(*words: str) -> subprocess.CompletedProcess[str]:
-    script = REPOSITORY / "benchmarks" / "tokenizer.py"
+def run(*words: str, name: str = "tokenizer") -> subprocess.CompletedProcess[str]:
+    script = REPOSITORY / "benchmarks" / f"{name}.py"
     return subprocess.run([sys.executable, str(script), *words], capture_output=True, text=True, check=False)
 
 
@@ -40,4 +41,26 @@ def test_tokenizer(tmp_path: Path) -> None:
 
 def test_wrong_requests(tmp_path: Path) -> None:
     assert "no system 'rust'" in run("--only", "rust").stderr
-    assert "error: no shards in" in run("--data", str(tmp_path)).stderr
+    for name in ("tokenizer", "loader"):
+        assert "error: no shards in" in run("--data", str(tmp_path), name=name).stderr
+
+
+@pytest.mark.slow
+def test_loader(tmp_path: Path) -> None:
+    for index in range(3):
+        texts = [f"Document {n} of {index}: " + "one two three " * (n * 37 % 90) for n in range(700)]
+        pq.write_table(pa.table({"text": texts}), tmp_path / f"shard_{index:05}.parquet", row_group_size=300)
+    words = ("--data", str(tmp_path), "--lengths", "64", "--passes", "1", "--vocab-size", "300")
+    done = run(*words, "--repeat", "1", "--steps", "1", "--rate", "10e6", "--json", name="loader")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["text"]["documents"] == 1400
+    rows = {(row["length"], row["who"]): row for row in report["rows"]}
+    ours, dropping, reference = (rows[64, who] for who in ("ours", "ours, tails dropped", "reference"))
+    assert (ours["lost"], dropping["without_beginning"], reference["without_beginning"]) == (0, 0, 0)
+    assert 0 < dropping["least_possible"] <= dropping["lost"] < 1
+    assert 0 < reference["least_possible"] <= reference["lost"] < 1
+    assert 0 < ours["least_possible"] <= ours["without_beginning"] < 1
+    assert min(row["fill"] for row in (ours, dropping, reference)) > 0.99
+    assert ours["rows_per_s"] > 0
+    assert len(ours["memory_bytes"]) == 1

@@ -7,6 +7,7 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from fuzzed import strings
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nanochat.data.loader import REFILL_DOCUMENTS, RowLoader, validation_rows
+from nanochat.data.loader import STREAMS, RowLoader, Share, validation_rows
 from nanochat.data.shards import Position, documents
 from nanochat.errors import DamagedError, UsageError
 from nanochat.tokenizer.special import SPECIAL_TOKENS
@@ -58,7 +59,7 @@ def varied(count: int, longest: int = 90) -> list[int]:
 
 
 def loader_of(shards: tuple[Path, ...], length: int = 32, **options: Any) -> RowLoader:
-    return RowLoader(shards, TellingTokenizer(), length, **{"buffer": 20, **options})  # type: ignore[arg-type]
+    return RowLoader(shards, TellingTokenizer(), length, **{"buffer": 40, "seed": 3, **options})  # type: ignore[arg-type]
 
 
 def pieces(rows: np.ndarray) -> list[list[int]]:
@@ -85,97 +86,127 @@ def test_a_piece_is_of_one_document_and_in_order(tmp_path: Path) -> None:
         assert piece == list(range(piece[0], piece[0] + len(piece))) if piece else True
 
 
-def places(shards: tuple[Path, ...]) -> Iterator[tuple[int, int, int]]:
-    for at, texts in documents(shards):
+def places(shards: tuple[Path, ...], seed: int | None) -> Iterator[tuple[Position, int]]:
+    """Where every document is, and which it is."""
+    for at, texts in documents(shards, seed=seed):
         for row in range(len(texts)):
-            yield at.shard, at.group, at.row + row
+            text = texts.part(row, row + 1).data.tobytes().decode()
+            yield replace(at, row=at.row + row), int(text.split(":")[0]) if text else 0
 
 
-def conserved(loader: RowLoader, lengths: list[int], shards: tuple[Path, ...], rows: int) -> None:
+def conserved(loader: RowLoader, lengths: list[int], shards: tuple[Path, ...], rows: int, seed: int | None = 3) -> None:
     """Every token read so far has been given out or is waiting, none twice."""
     given_out = Counter(token for piece in pieces(loader.rows(rows)) for token in piece)
     state = loader.state()
-    waiting: Counter[int] = Counter()
-    numbers = {place: number for number, place in zip(range(len(lengths)), places(shards), strict=False)}
-    for _, shard, group, row, offset in state["buffer"]:
-        number = numbers[shard, group, row]
-        waiting.update((number + 1) * STRIDE + 1 + j for j in range(offset, lengths[number]))
-    _, shard, group, row = state["next"]
-    following, _ = next(documents(shards, Position(*state["next"])))
-    read_in_last_epoch = numbers[following.shard, following.group, following.row]
+    following = next(documents(shards, Position(*state["next"]), seed))[0]
     read: Counter[int] = Counter()
-    for number, length in enumerate(lengths):
-        times = following.epoch + (number < read_in_last_epoch)
-        for j in range(length):
-            read[(number + 1) * STRIDE + 1 + j] = times
-    assert given_out + waiting == +read
+    numbers = {}
+    for at, number in places(shards, seed):
+        if at == following:
+            break
+        numbers[at] = number
+        read.update(number * STRIDE + 1 + j for j in range(lengths[number - 1] if number else 0))
+    waiting: Counter[int] = Counter()
+    for *at, offset in itertools.chain.from_iterable(state["streams"]):
+        number = numbers[Position(*at)]
+        waiting.update(number * STRIDE + 1 + j for j in range(offset, lengths[number - 1]))
+    assert given_out + waiting == read
 
 
 @pytest.mark.parametrize("rows", [1, 30, 500])
-def test_no_token_is_lost(tmp_path: Path, rows: int) -> None:
+@pytest.mark.parametrize("seed", [None, 3])
+def test_no_token_is_lost(tmp_path: Path, rows: int, seed: int | None) -> None:
     lengths = varied(300)
     shards = shards_of(tmp_path, lengths)
-    conserved(loader_of(shards), lengths, shards, rows)
+    conserved(loader_of(shards, seed=seed), lengths, shards, rows, seed)
 
 
-def test_a_document_of_many_rows_comes_whole(tmp_path: Path) -> None:
-    shards = shards_of(tmp_path, [1000] * 3)
-    emitted: dict[int, list[int]] = {}
-    # by then every document has begun, and the first one to end has been given out whole
-    for piece in pieces(loader_of(shards, buffer=1).rows(33)):
-        for token in piece:
-            emitted.setdefault(token // STRIDE, []).append(token % STRIDE)
-    assert list(range(1, 1001)) in [tokens[:1000] for tokens in emitted.values()]
+def test_a_document_of_many_rows_comes_whole_and_in_one_row_of_eight(tmp_path: Path) -> None:
+    shards = shards_of(tmp_path, [1000] * 10)
+    rows = loader_of(shards, buffer=1).rows(40 * STREAMS)
+    for stream in range(STREAMS):
+        told = [token for piece in pieces(rows[stream::STREAMS]) for token in piece]
+        document = told[0] // STRIDE
+        assert told[:1000] == [document * STRIDE + 1 + j for j in range(1000)]
+
+
+@pytest.mark.parametrize("tails", ["keep", "drop"])
+def test_tails_are_kept_or_dropped(tmp_path: Path, tails: str) -> None:
+    shards = shards_of(tmp_path, varied(300))
+    found = [piece for piece in pieces(loader_of(shards, tails=tails).rows(400)) if piece]
+    continued = [piece for piece in found if piece[0] % STRIDE != 1]
+    assert bool(continued) == (tails == "keep")
+
+
+def test_no_document_waits_for_ever(tmp_path: Path) -> None:
+    """Every row opens with what has waited longest: a buffer's worth of rows is the longest that anything waits."""
+    waiting = 15
+    rows = loader_of(shards_of(tmp_path, varied(3000), per_shard=3000), buffer=waiting * STREAMS, seed=None).rows(1600)
+    seen: set[int] = set()
+    for row in rows:
+        seen |= {piece[0] // STRIDE for piece in pieces(row[None]) if piece}
+        # documents that came six buffers before the newest one seen have been seen too
+        assert set(range(1, max(seen) - 6 * waiting * STREAMS)) <= seen
+    assert max(seen) > 1000
 
 
 class SlowLoader:
     """The rules of packing in lists: (tokens left, oldest first)."""
 
     def __init__(self, lengths: list[int], row_len: int, buffer: int) -> None:
-        self.endless = itertools.cycle(enumerate(lengths))
-        self.row_len, self.limit = row_len, buffer
-        self.held: list[list[int]] = []
+        self.endless = itertools.cycle((number, length) for number, length in enumerate(lengths) if length)
+        self.row_len, self.limit = row_len, max(1, buffer // STREAMS)
+        self.streams: list[list[list[int]]] = [[] for _ in range(STREAMS)]
+        self.made = 0
 
     def row(self) -> list[int]:
+        held = self.streams[self.made % STREAMS]
+        self.made += 1
         row: list[int] = []
         while len(row) < self.row_len:
-            while len(self.held) < self.limit:
-                for number, length in itertools.islice(self.endless, REFILL_DOCUMENTS):
-                    if length:
-                        self.held.append([BOS, *((number + 1) * STRIDE + 1 + j for j in range(length))])
+            while len(held) < self.limit:
+                number, length = next(self.endless)
+                held.append([BOS, *((number + 1) * STRIDE + 1 + j for j in range(length))])
             room = self.row_len - len(row)
-            fitting = [ids for ids in self.held if len(ids) <= room]
-            if fitting:
-                best = max(fitting, key=len)
-                self._remove(best)
-                row += best
-            else:
-                shortest = min(self.held, key=len)
-                self._remove(shortest)
-                row += shortest[:room]
-                self.held.append([BOS, *shortest[room:]])
+            if room == 1:
+                return [*row, BOS]
+            ids = held[0] if not row else self._choice(held, room)
+            del held[next(i for i, other in enumerate(held) if other is ids)]
+            row += ids[:room]
+            if len(ids) > room:
+                held.append([BOS, *ids[room:]])
         return row
 
-    def _remove(self, ids: list[int]) -> None:
-        del self.held[next(i for i, other in enumerate(self.held) if other is ids)]
+    def _choice(self, held: list[list[int]], room: int) -> list[int]:
+        fitting = sorted((ids for ids in held if len(ids) <= room), key=len, reverse=True)
+        for ids in fitting:
+            if len(ids) == room:
+                return ids
+        for ids in fitting:
+            if any(len(ids) + len(other) == room for other in fitting if other is not ids):
+                return ids
+        if fitting:
+            return fitting[0]
+        short = [ids for ids in held if len(ids) <= self.row_len]
+        return min(short, key=len) if short else held[0]
 
 
 @settings(max_examples=25, deadline=None)
 @given(
     lengths=st.lists(st.integers(0, 40), min_size=1, max_size=60).filter(any),
     length=st.integers(1, 30),
-    buffer=st.integers(1, 40),
+    buffer=st.integers(1, 200),
 )
 def test_against_the_slow_twin(
     tmp_path_factory: pytest.TempPathFactory, lengths: list[int], length: int, buffer: int
 ) -> None:
     shards = shards_of(tmp_path_factory.mktemp("twin"), lengths)
     slow = SlowLoader(lengths, length + 1, buffer)
-    fast = loader_of(shards, length, buffer=buffer)
-    assert fast.rows(12).tolist() == [slow.row() for _ in range(12)]
+    fast = loader_of(shards, length, buffer=buffer, seed=None)
+    assert fast.rows(60).tolist() == [slow.row() for _ in range(60)]
 
 
-@pytest.mark.parametrize("cut", [1, 2, 7, 19, 40, 64])
+@pytest.mark.parametrize("cut", [0, 1, 2, 7, 19, 40, 64])
 def test_resume_gives_exactly_the_next_rows(tmp_path: Path, cut: int) -> None:
     shards = shards_of(tmp_path, varied(50))  # 90 rows take several passes
     whole = loader_of(shards).rows(90)
@@ -186,6 +217,55 @@ def test_resume_gives_exactly_the_next_rows(tmp_path: Path, cut: int) -> None:
     assert second.state() == state
     assert np.array_equal(second.rows(90 - cut), whole[cut:])
     assert second.epoch >= 1
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 4, 8])
+@pytest.mark.parametrize("rows", [8, 24])
+def test_the_rows_of_all_ranks_together_are_those_of_one(tmp_path: Path, world_size: int, rows: int) -> None:
+    shards = shards_of(tmp_path, varied(50))
+    alone = loader_of(shards)
+    ranks = [loader_of(shards) for _ in range(world_size)]
+    for _ in range(5):
+        whole = alone.rows(rows)
+        for rank, loader in enumerate(ranks):
+            own = loader.rows(rows, Share(rank, world_size))
+            assert np.array_equal(own, whole[rank::world_size])
+            assert loader.state() == alone.state()
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 8), (8, 2), (4, 1)])
+def test_a_run_goes_on_with_another_number_of_processes(tmp_path: Path, before: int, after: int) -> None:
+    shards = shards_of(tmp_path, varied(50))
+    whole = loader_of(shards).rows(48)
+    first = loader_of(shards)
+    first.rows(16, Share(before - 1, before))
+    state = json.loads(json.dumps(first.state()))
+    for rank in range(after):
+        rows = loader_of(shards, state=state).rows(32, Share(rank, after))
+        assert np.array_equal(rows, whole[16 + rank :: after])
+
+
+def test_rows_do_not_depend_on_how_many_are_asked_for(tmp_path: Path) -> None:
+    shards = shards_of(tmp_path, varied(50))
+    whole = loader_of(shards).rows(48)
+    for size in (1, 3, 16):
+        loader = loader_of(shards)
+        assert np.array_equal(np.concatenate([loader.rows(size) for _ in range(48 // size)]), whole)
+
+
+def test_rows_that_cannot_be_shared_out() -> None:
+    with pytest.raises(ValueError, match="10 rows cannot be shared out to 4 processes"):
+        loader_of((Path("unread"),)).rows(10, Share(0, 4))
+    with pytest.raises(ValueError, match="rank 2 of 2"):
+        Share(2, 2)
+
+
+def test_the_order_depends_on_the_seed_and_the_pass(tmp_path: Path) -> None:
+    shards = shards_of(tmp_path, varied(300))
+    one, same, other, unshuffled = (loader_of(shards, seed=seed).rows(40) for seed in (1, 1, 2, None))
+    assert np.array_equal(one, same)
+    assert not np.array_equal(one, other)
+    assert not np.array_equal(one, unshuffled)
 
 
 def test_resume_of_a_resume(tmp_path: Path) -> None:
@@ -218,12 +298,15 @@ def test_damage_names_the_file(tmp_path: Path) -> None:
         loader_of(shards).rows(50)
 
 
-def test_text_that_is_not_utf8_names_the_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("row", "said"), [(1, "row 0 of row group 0, document 1"), (300, "row 256 of row group 0, document 44")]
+)
+def test_text_that_is_not_utf8_names_the_file_and_the_place(tmp_path: Path, row: int, said: str) -> None:
     path = tmp_path / "shard_00000.parquet"
-    texts = pa.array([b"good", b"bad \xff"], pa.binary()).view(pa.string())
+    texts = pa.array([*[b"good"] * row, b"bad \xff"], pa.binary()).view(pa.string())
     pq.write_table(pa.table({"text": texts}), path)
-    with pytest.raises(DamagedError, match=r"shard_00000.parquet .* document 1 is not UTF-8 at byte 4"):
-        RowLoader((path,), tiny_tokenizer(), 15, buffer=1).rows(1)
+    with pytest.raises(DamagedError, match=rf"shard_00000.parquet .* {said} is not UTF-8 at byte 4"):
+        RowLoader((path,), tiny_tokenizer(), 15).rows(400)
 
 
 def test_a_shard_that_shrank_since_the_checkpoint_is_named(tmp_path: Path) -> None:
@@ -285,10 +368,40 @@ def test_nothing_but_empty_documents(tmp_path: Path) -> None:
 
 def test_validation_is_the_same_every_time_and_at_most_one_pass(tmp_path: Path) -> None:
     (shard,) = shards_of(tmp_path, varied(300), per_shard=300)
-    tokenizer: Any = TellingTokenizer()
-    first, second = (list(validation_rows(shard, tokenizer, 32, 32 * 10)) for _ in range(2))
+    first, second = (list(validation_of(shard, 32 * 10)) for _ in range(2))
     assert len(first) == 10
     assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
-    everything = list(validation_rows(shard, tokenizer, 32, 10**9))
-    assert len(everything) * 33 <= sum(varied(300)) * 2
-    assert list(validation_rows(shard, tokenizer, 32, 0)) == []
+    assert len(list(validation_of(shard, 32 * 10 - 1))) == 10
+    assert list(validation_of(shard, 0)) == []
+
+
+def validation_of(shard: Path, tokens: int) -> Iterator[np.ndarray]:
+    tokenizer: Any = TellingTokenizer()
+    return validation_rows(shard, tokenizer, 32, tokens)
+
+
+@pytest.mark.parametrize("count", [1, 5, 20, 127, 128, 129, 500])
+def test_validation_is_a_whole_pass_however_small_the_shard(tmp_path: Path, count: int) -> None:
+    lengths = varied(count)
+    (shard,) = shards_of(tmp_path, lengths, per_shard=count)
+    rows = np.concatenate(list(validation_of(shard, 10**9)))
+    told = Counter(token for piece in pieces(rows) for token in piece)
+    everything = {(number + 1) * STRIDE + 1 + j for number, length in enumerate(lengths) for j in range(length)}
+    assert set(told) <= everything
+    if sum(lengths) > 32:
+        assert max(told.values()) == 1
+        assert sum(lengths) - len(told) <= 32
+
+
+@pytest.mark.parametrize("length", [1, 7, 31])
+def test_a_validation_shard_of_less_than_a_row_is_repeated(tmp_path: Path, length: int) -> None:
+    (shard,) = shards_of(tmp_path, [length])
+    (row,) = validation_of(shard, 10**9)
+    assert {tuple(piece) for piece in pieces(row)[:-1]} == {tuple(STRIDE + 1 + j for j in range(length))}
+
+
+@pytest.mark.timeout(20)
+def test_validation_without_text(tmp_path: Path) -> None:
+    (shard,) = shards_of(tmp_path, [0] * 30)
+    with pytest.raises(UsageError, match="only empty documents"):
+        list(validation_of(shard, 100))

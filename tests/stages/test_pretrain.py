@@ -16,8 +16,10 @@ from nanochat.checkpoints.layout import step_dirs
 from nanochat.checkpoints.selector import resolve
 from nanochat.checkpoints.store import latest_valid, load_checkpoint
 from nanochat.config.train import BaseTrainConfig
+from nanochat.data.loader import RowLoader
 from nanochat.errors import MissingError, UsageError
 from nanochat.runtime.events import Sampled, StageStarted, StepDone
+from nanochat.stages import pretrain
 from nanochat.stages import run as stage_run
 from nanochat.stages.pretrain import base_horizon, base_rates
 
@@ -46,6 +48,19 @@ def test_every_rate_is_a_dial() -> None:
     found = (rates.matrices, rates.wte, rates.value_embeds, rates.lm_head, rates.x0_lambdas, rates.resid_lambdas)
     assert found == (1, 2, 1, 3, 4, 0.04)
     assert base_rates(BaseTrainConfig()) == type(rates)()  # the defaults are era D's
+
+
+def test_the_loader_gets_the_seed_and_what_becomes_of_tails(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[int, str]] = []
+
+    def watched(*args: Any, seed: int, tails: Any, **options: Any) -> RowLoader:
+        told.append((seed, tails))
+        return RowLoader(*args, seed=seed, tails=tails, **options)
+
+    monkeypatch.setattr(pretrain, "RowLoader", watched)
+    toy.train("base", num_steps=1)
+    toy.train("base", num_steps=1, tag="other", seed=7, tails="drop")
+    assert told == [(42, "keep"), (7, "drop")]
 
 
 class TestFrom:

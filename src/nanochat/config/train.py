@@ -100,6 +100,9 @@ class BaseTrainConfig(TrainConfig):
     recipe: Literal["modern", "classic"] = option("modern", "modern is today's architecture, classic that of 2025")
     data: str = option("pocket", "data set to train on")
     tokenizer: str = option("pocket", "tokenizer to start from")
+    tails: Literal["keep", "drop"] = option(
+        "keep", "the rest of a document that was cut to fill a row: kept for a later row, or dropped"
+    )
     ratio: float | None = option(
         None, "training tokens per parameter; 12 of matrices and lm_head, in the classic recipe 20 of all"
     )

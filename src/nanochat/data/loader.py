@@ -1,48 +1,87 @@
-"""Batches for pretraining: documents, tokenized and packed into rows of T+1 ids.
+"""Rows of T+1 ids for pretraining, packed from documents.
 
-Every document opens with bos. A document that does not fit goes on in a later row, again opening with bos. The state
-is a few hundred small numbers: where each buffered piece stands in the data, not its tokens.
+Every document opens with bos. A document that does not fit goes on in a later row, again opening with bos, or loses
+the rest where the loader is told so.
 
-Documents are read and tokenized ahead, on a thread of their own, and packed when rows are asked for: so the state
-knows of what was taken from that thread only, and what was read ahead is simply read again.
+Row n comes from stream n mod 8. The streams pack independently, each from a buffer of its own, and take turns at one
+reader; a document stays in its stream, so that a long one is in one row of eight at most. All of it is decided by data,
+seed and n: not by how many rows are asked for at a time, by how many processes share them, or by threads. Every process
+runs the whole loader and copies out the rows that are its own: one thread tokenizes for many GPUs, and so the state is
+the same everywhere and fits any number of processes.
+
+The state is a few thousand small numbers: where each buffered piece stands in the data, not its tokens. What was read
+ahead but not dealt to a stream is simply read again.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from nanochat.data.ahead import Ahead
 from nanochat.data.packing import BestFitBuffer
-from nanochat.data.shards import Position, Texts, documents, not_readable, read_texts
+from nanochat.data.pieces import Piece, Pieces, read_again
+from nanochat.data.shards import Position, documents, one_pass
 from nanochat.tokenizer.tokenizer import Tokenizer
 
-if TYPE_CHECKING:
-    from nanochat.tokenizer.tokenizer import Ids
-
 Rows = npt.NDArray[np.int64]
+Tails: TypeAlias = Literal["keep", "drop"]
 
+STREAMS = 8
 BUFFER_DOCUMENTS = 1000
-REFILL_DOCUMENTS = 128
+BUFFER_TOKENS = 1 << 22
+VALIDATION_DOCUMENTS = 128
 
 
-class _Piece:
-    """Tokens of a document from `offset` on, without bos."""
+@dataclass(frozen=True, slots=True)
+class Share:
+    """The rows of one process: of every `world_size` rows the one numbered `rank`.
 
-    __slots__ = ("at", "ids", "offset")
+    Raises:
+        ValueError: no such rank.
+    """
 
-    def __init__(self, at: Position, offset: int, ids: Ids) -> None:
-        self.at = at
-        self.offset = offset
-        self.ids = ids
+    rank: int = 0
+    world_size: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rank < self.world_size:
+            raise ValueError(f"rank {self.rank} of {self.world_size}")
+
+    def of(self, count: int) -> int:
+        """How many of `count` rows are in it.
+
+        Raises:
+            ValueError: `count` cannot be shared out evenly.
+        """
+        if count % self.world_size:
+            raise ValueError(f"{count} rows cannot be shared out to {self.world_size} processes")
+        return count // self.world_size
 
 
-_Lot = tuple[list[_Piece], Position]  # the documents of a refill that have tokens, and where the next refill begins
+EVERYTHING = Share()
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Where a loader stands: the next document, the number of the next row, and what waits in each stream."""
+
+    next: Position | None
+    row: int
+    streams: list[list[Piece]]
+
+    def state(self) -> dict[str, Any]:
+        """As JSON values."""
+        at = self.next
+        return {
+            "next": [at.epoch, at.shard, at.group, at.row, at.byte] if at else None,
+            "row": self.row,
+            "streams": [[list(piece.place()) for piece in pieces] for pieces in self.streams],
+        }
 
 
 class RowLoader:
@@ -52,8 +91,13 @@ class RowLoader:
         shards: parquet files in order.
         tokenizer: turns documents into ids.
         sequence_len: T; rows hold T+1 ids so that inputs and targets can overlap.
-        state: where to go on, from `state()`.
-        buffer: how many documents to choose from.
+        seed: of the order of shards and row groups, another one in every pass; None keeps theirs.
+        state: where to go on, from `state()` of a loader with the same arguments.
+        buffer: how many documents to choose from, in all streams together.
+        tails: what becomes of the rest of a document that was cut to fill a row.
+
+    Attributes:
+        row_len: T+1.
 
     Raises:
         DamagedError: a shard that cannot be read, also by `rows`.
@@ -66,102 +110,116 @@ class RowLoader:
         tokenizer: Tokenizer,
         sequence_len: int,
         *,
+        seed: int | None = None,
         state: dict[str, Any] | None = None,
         buffer: int = BUFFER_DOCUMENTS,
+        tails: Tails = "keep",
     ) -> None:
-        self._bos = tokenizer.bos
-        self._row_len = sequence_len + 1
-        self._buffer_size = buffer
-        self._buffer: BestFitBuffer[_Piece] = BestFitBuffer()
-        self._next = Position()
+        self.row_len = sequence_len + 1
+        self._streams = [
+            _Stream(tokenizer.bos, self.row_len, max(1, buffer // STREAMS), BUFFER_TOKENS // STREAMS, tails)
+            for _ in range(STREAMS)
+        ]
+        self._row = 0
+        start = None
         if state:
-            self._next = Position(*state["next"])
-            for piece in _read_again(shards, tokenizer, state["buffer"]):
-                self._add(piece)
-        self._lots = Ahead(_lots(shards, tokenizer, self._next))
+            start = Position(*state["next"]) if state["next"] else None
+            self._row = int(state["row"])
+            places = [(number, place) for number, places in enumerate(state["streams"]) for place in places]
+            pieces = read_again(shards, tokenizer, [place for _, place in places])
+            for (number, _), piece in zip(places, pieces, strict=True):
+                self._streams[number].add(piece)
+        self._pieces = Pieces(documents(shards, start, seed), shards, tokenizer, start)
 
-    def rows(self, count: int) -> Rows:
-        """The next `count` rows, (count, T+1) int64."""
-        rows = np.empty((count, self._row_len), np.int64)
-        for row in rows:
-            self._fill(row)
+    def rows(self, count: int, share: Share = EVERYTHING) -> Rows:
+        """The next `count` rows, or of these the ones of `share`.
+
+        Returns:
+            (count / world_size, T+1) int64.
+
+        Raises:
+            ValueError: `count` cannot be shared out evenly.
+        """
+        rows = np.empty((share.of(count), self.row_len), np.int64)
+        for number in range(count):
+            index, rank = divmod(number, share.world_size)
+            stream = self._streams[self._row % STREAMS]
+            stream.fill(rows[index] if rank == share.rank else None, self._pieces)
+            self._row += 1
         return rows
 
     def state(self) -> dict[str, Any]:
         """What `__init__` needs to go on with exactly the next row; plain JSON values."""
-        pieces = self._buffer.items()
-        return {
-            "next": [self._next.epoch, self._next.shard, self._next.group, self._next.row],
-            "buffer": [[p.at.epoch, p.at.shard, p.at.group, p.at.row, p.offset] for p in pieces],
-        }
+        return self.snapshot().state()
+
+    def snapshot(self) -> Snapshot:
+        """The present state, cheaper than `state`: for every step, of which few are saved."""
+        return Snapshot(self._pieces.next, self._row, [stream.waiting() for stream in self._streams])
 
     @property
     def epoch(self) -> int:
         """Passes over the data begun before this one."""
-        return self._next.epoch
+        return self._pieces.next.epoch if self._pieces.next else 0
 
-    def _fill(self, row: npt.NDArray[np.int64]) -> None:
+
+class _Stream:
+    """Packs rows. Each opens with the document that has waited longest, so that none waits for ever and the first rows
+    are like all others; then comes what fills the rest exactly, or fits best; when nothing fits the shortest is cut.
+
+    Args:
+        bos: the id that opens documents.
+        row_len: T+1.
+        documents: how many to choose from.
+        tokens: enough to choose from, in fewer documents.
+        tails: what becomes of the rest of a cut document.
+    """
+
+    def __init__(self, bos: int, row_len: int, documents: int, tokens: int, tails: Tails = "keep") -> None:
+        self._bos = bos
+        self._row_len = row_len
+        self._documents = documents
+        self._tokens = tokens
+        self._tails = tails
+        self._buffer: BestFitBuffer[Piece] = BestFitBuffer(row_len)
+
+    def add(self, piece: Piece) -> None:
+        """Let a piece wait here."""
+        self._buffer.add(1 + len(piece.ids), piece)
+
+    def waiting(self) -> list[Piece]:
+        """What is in the buffer, oldest first."""
+        return self._buffer.items()
+
+    def fill(self, row: npt.NDArray[np.int64] | None, pieces: Iterator[Piece]) -> int:
+        """Pack the next row into `row`, (T+1,) int64, or with None as if.
+
+        Returns:
+            How many ids of the row are set: T+1, or fewer when `pieces` has ended and nothing waits any more.
+        """
         used = 0
         while (room := self._row_len - used) > 0:
-            while len(self._buffer) < self._buffer_size:
-                self._refill()
-            piece = self._buffer.take_largest(room) or self._buffer.take_shortest()
-            kept = piece.ids[: room - 1]  # one place is for bos
-            row[used] = self._bos
-            row[used + 1 : used + 1 + len(kept)] = kept
-            used += 1 + len(kept)
-            self._add(_Piece(piece.at, piece.offset + len(kept), piece.ids[len(kept) :]))
-
-    def _refill(self) -> None:
-        pieces, self._next = next(self._lots)
-        for piece in pieces:
-            self._add(piece)
-
-    def _add(self, piece: _Piece) -> None:
-        if len(piece.ids):
-            self._buffer.add(1 + len(piece.ids), piece)
-
-
-def _lots(shards: tuple[Path, ...], tokenizer: Tokenizer, start: Position) -> Iterator[_Lot]:
-    """Documents from `start` on in lots of `REFILL_DOCUMENTS`, empty ones counted."""
-    pieces: list[_Piece] = []
-    seen = 0
-    for at, texts in documents(shards, start):
-        done = 0
-        while done < len(texts):
-            stop = min(done + REFILL_DOCUMENTS - seen, len(texts))
-            for number, ids in enumerate(_encoded(tokenizer, shards[at.shard], texts.part(done, stop)), at.row + done):
-                if len(ids):
-                    pieces.append(_Piece(Position(at.epoch, at.shard, at.group, number), 0, ids))
-            seen, done = seen + stop - done, stop
-            if seen == REFILL_DOCUMENTS:
-                yield pieces, Position(at.epoch, at.shard, at.group, at.row + done)
-                pieces, seen = [], 0
-
-
-def _read_again(shards: tuple[Path, ...], tokenizer: Tokenizer, pieces: list[list[int]]) -> Iterator[_Piece]:
-    """The buffered pieces of a state, oldest first. Every row group is read once."""
-    wanted: dict[tuple[int, int], set[int]] = defaultdict(set)
-    for _, shard, group, row, _ in pieces:
-        wanted[shard, group].add(row)
-    found: dict[tuple[int, int, int], Ids] = {}
-    for (shard, group), rows in wanted.items():
-        texts = read_texts(shards[shard], group)
-        if max(rows) >= len(texts):
-            raise not_readable(shards[shard], f"row group {group} has lost documents since the checkpoint")
-        for row in rows:
-            found[shard, group, row] = _encoded(tokenizer, shards[shard], texts.part(row, row + 1))[0]
-    for epoch, shard, group, row, offset in pieces:
-        yield _Piece(Position(epoch, shard, group, row), offset, found[shard, group, row][offset:])
-
-
-def _encoded(tokenizer: Tokenizer, path: Path, texts: Texts) -> list[Ids]:
-    """The ids of each document, in memory of its own. One thread: the others train."""
-    try:
-        ids, offsets = tokenizer.encode_column(texts.data, texts.offsets, num_threads=1)
-    except ValueError as error:
-        raise not_readable(path, str(error)) from error
-    return [document.copy() for document in np.split(ids, offsets[1:-1])]
+            while len(self._buffer) < self._documents and self._buffer.tokens < self._tokens:
+                if (following := next(pieces, None)) is None:
+                    break
+                self.add(following)
+            if not len(self._buffer):
+                break
+            if row is not None:
+                row[used] = self._bos
+            used += 1
+            if room == 1:  # nothing but a bos fits there
+                break
+            if room == self._row_len:
+                piece = self._buffer.take_oldest()
+            else:
+                piece = self._buffer.take_fitting(room) or self._buffer.take_shortest()
+            count = min(len(piece.ids), room - 1)
+            if row is not None:
+                row[used : used + count] = piece.ids[:count]
+            used += count
+            if count < len(piece.ids) and self._tails == "keep":
+                self.add(piece.after(count))
+        return used
 
 
 def validation_rows(shard: Path, tokenizer: Tokenizer, sequence_len: int, tokens: int) -> Iterator[Rows]:
@@ -171,10 +229,15 @@ def validation_rows(shard: Path, tokenizer: Tokenizer, sequence_len: int, tokens
         shard: the validation file.
         tokenizer: turns documents into ids.
         sequence_len: T.
-        tokens: how many targets at least; one pass over the shard at most.
+        tokens: how many targets at least; one pass over the shard at most. What is less than a row at its end is left
+            out; a shard of less than a row is repeated to make one.
     """
-    loader = RowLoader((shard,), tokenizer, sequence_len, buffer=REFILL_DOCUMENTS)
-    done = 0
-    while done < tokens and not (done and loader.epoch > 0):
-        yield loader.rows(1)
-        done += sequence_len
+    pieces = Pieces(one_pass((shard,)), (shard,), tokenizer)
+    stream = _Stream(tokenizer.bos, sequence_len + 1, VALIDATION_DOCUMENTS, BUFFER_TOKENS)
+    for number in range(-(-tokens // sequence_len)):
+        rows = np.empty((1, sequence_len + 1), np.int64)
+        if stream.fill(rows[0], pieces) <= sequence_len:
+            if number == 0:
+                yield RowLoader((shard,), tokenizer, sequence_len).rows(1)
+            return
+        yield rows

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from hashlib import blake2b
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -21,12 +22,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """The place of a document: its shard's index, row group and row. `epoch` counts passes."""
+    """The place of a document: its shard's index, row group and row. `epoch` counts passes. In documents so long that
+    they are read in parts, `byte` is where a part begins.
+    """
 
     epoch: int = 0
     shard: int = 0
     group: int = 0
     row: int = 0
+    byte: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,30 +160,60 @@ def not_readable(path: Path, why: str) -> DamagedError:
     )
 
 
-def documents(shards: tuple[Path, ...], start: Position | None = None) -> Iterator[tuple[Position, Texts]]:
-    """All documents from `start` on, epoch after epoch without end: row group by row group, each with the place of
-    its first document. The group that `start` points into comes without what is before.
+def documents(
+    shards: tuple[Path, ...], start: Position | None = None, seed: int | None = None
+) -> Iterator[tuple[Position, Texts]]:
+    """`one_pass` after `one_pass` without end, from `start` on."""
+    epoch = start.epoch if start else 0
+    while True:
+        yield from one_pass(shards, epoch, start, seed)
+        epoch, start = epoch + 1, None
+
+
+def one_pass(
+    shards: tuple[Path, ...], epoch: int = 0, start: Position | None = None, seed: int | None = None
+) -> Iterator[tuple[Position, Texts]]:
+    """The documents of one pass: row group by row group, each with the place of its first document.
+
+    Args:
+        shards: parquet files in order.
+        epoch: number of the pass.
+        start: where to begin, in this pass; the group it points into comes without what is before.
+        seed: with one, the order of shards, and of the row groups in a shard, is another one in every pass.
 
     Raises:
-        UsageError: a whole pass met no text.
+        DamagedError: a shard that cannot be read, or that has no group for `start` to point into.
+        UsageError: the pass met no text.
     """
-    at = start or Position()
-    epoch, shard, group, row = at.epoch, at.shard, at.group, at.row
-    while True:
-        found = (shard, group, row) != (0, 0, 0)  # part of a pass proves nothing
-        while shard < len(shards):
-            groups = row_groups(shards[shard])
-            while group < groups:
-                texts = read_texts(shards[shard], group)
-                if row < len(texts):
-                    texts = texts.part(row, len(texts))
-                    found = found or len(texts.data) > 0
-                    yield Position(epoch, shard, group, row), texts
-                group, row = group + 1, 0
-            shard, group = shard + 1, 0
-        if not found:
-            raise UsageError("the data set has only empty documents", "import some text: nanochat data pocket")
-        epoch, shard = epoch + 1, 0
+    found = start is not None  # part of a pass proves nothing
+    order = _order(seed, epoch, "shards", len(shards))
+    if start:
+        if start.shard >= len(shards):
+            raise not_readable(shards[-1], "the shards after it are gone since the checkpoint")
+        order = order[order.index(start.shard) :]
+    for shard in order:
+        groups = _order(seed, epoch, shards[shard].name, row_groups(shards[shard]))
+        if start:
+            if start.group >= len(groups):
+                raise not_readable(shards[shard], "row groups are gone since the checkpoint")
+            groups = groups[groups.index(start.group) :]
+        for group in groups:
+            texts = read_texts(shards[shard], group)
+            at, start = start or Position(epoch, shard, group), None
+            if at.row < len(texts):
+                texts = texts.part(at.row, len(texts))
+                found = found or len(texts.data) > 0
+                yield at, texts
+    if not found:
+        raise UsageError("the data set has only empty documents", "import some text: nanochat data pocket")
+
+
+def _order(seed: int | None, epoch: int, what: str, count: int) -> list[int]:
+    """The numbers below `count`, shuffled by seed, pass and `what`; the same for ever, as no generator promises."""
+    if seed is None:
+        return list(range(count))
+    key = f"{seed} {epoch} {what}".encode()
+    return sorted(range(count), key=lambda number: blake2b(b"%d" % number, key=blake2b(key).digest()).digest())
 
 
 def count_documents(dataset: DataSet) -> int:

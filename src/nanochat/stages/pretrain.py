@@ -107,7 +107,9 @@ def pretrain(config: BaseTrainConfig, context: RunContext, on_event: OnEvent) ->
             dataset.train,
             tokenizer,
             model_config.sequence_len,
+            seed=config.seed,
             state=resumed.state["loader"] if resumed else None,
+            tails=config.tails,
         )
         rows = list(validation_rows(dataset.validation, tokenizer, model_config.sequence_len, config.eval_tokens))
 

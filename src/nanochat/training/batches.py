@@ -6,7 +6,8 @@ next row. Rows are (B, T) inputs and targets, a target of -1 being one that does
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -14,11 +15,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nanochat.data.loader import RowLoader
+from nanochat.data.ahead import Ahead
+from nanochat.data.loader import EVERYTHING, RowLoader, Share, Snapshot
 from nanochat.data.packing import BestFitBuffer
 from nanochat.errors import UsageError
 
 CONVERSATION_BUFFER = 100
+ROWS_AT_A_TIME = 8
+YIELD_S = 20e-6
+"""Packing is Python, and Python lets the thread that trains wait for up to 5 ms: unless, every few rows, it rests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +52,55 @@ class BatchSource(Protocol):
 
 
 class TextBatches:
-    """Packed documents: every target counts."""
+    """Packed documents: every target counts. The rows of a step are packed while the one before is computed.
 
-    def __init__(self, loader: RowLoader) -> None:
-        self.loader = loader
+    Args:
+        loader: gives the rows of all processes, and the state, which is the same in each. Used by another thread from
+            the first step on.
+        share: which of them this process trains on.
+    """
+
+    def __init__(self, loader: RowLoader, share: Share = EVERYTHING) -> None:
+        self._loader = loader
+        self._share = share
+        self._rows = 0
+        self._ahead: Ahead[tuple[Batch, Snapshot]] | None = None
+        self._snapshot = loader.snapshot()
 
     def step(self, rows: int) -> Batch:
-        """The next `rows` rows."""
-        ids = torch.from_numpy(self.loader.rows(rows))
-        return Batch(ids[:, :-1].contiguous(), ids[:, 1:].contiguous())
+        """Of the next `rows` rows those of this process's share.
+
+        Raises:
+            ValueError: another number of rows than in the first step.
+        """
+        if self._ahead is None:
+            self._rows = rows
+            self._ahead = Ahead(_text_steps(self._loader, rows, self._share), depth=1)
+        if rows != self._rows:
+            raise ValueError(f"a step of {rows} rows after one of {self._rows}")
+        batch, self._snapshot = next(self._ahead)
+        return batch
 
     def state(self) -> dict[str, Any]:
-        """The loader's."""
-        return self.loader.state()
+        """The loader's after the last step that was given out."""
+        return self._snapshot.state()
+
+
+def _text_steps(loader: RowLoader, rows: int, share: Share) -> Iterator[tuple[Batch, Snapshot]]:
+    size = share.world_size * max(1, ROWS_AT_A_TIME // share.world_size)
+    while True:
+        ids = np.empty((share.of(rows), loader.row_len), np.int64)
+        for at in range(0, rows, size):
+            part = loader.rows(min(size, rows - at), share)
+            ids[share.of(at) :][: len(part)] = part
+            time.sleep(YIELD_S)
+        yield _text_batch(ids), loader.snapshot()
+
+
+def _text_batch(ids: np.ndarray) -> Batch:
+    """Rows of T+1 ids. Copied by NumPy: torch would keep a second set of threads for the thread that calls this."""
+    inputs, targets = (np.ascontiguousarray(part) for part in (ids[:, :-1], ids[:, 1:]))
+    return Batch(torch.from_numpy(inputs), torch.from_numpy(targets))
 
 
 Rendered = tuple[list[int], list[int]]  # ids and loss mask of a conversation
@@ -105,7 +146,7 @@ class ConversationBatches:
         self._row_len = sequence_len + 1
         self._pad = pad
         self._limit = min(buffer, count)
-        self._buffer: BestFitBuffer[tuple[int, Rendered]] = BestFitBuffer()
+        self._buffer: BestFitBuffer[tuple[int, Rendered]] = BestFitBuffer(self._row_len)
         self._next = 0
         self.counts = ConversationCounts()
         if state:
@@ -188,7 +229,7 @@ def _batch(packed: Sequence[Rendered]) -> Batch:
 
 def fixed_batches(rendered: Sequence[Rendered], sequence_len: int, rows: int, pad: int) -> list[Batch]:
     """Every conversation once, for validation, in batches of at most `rows`; the longest come first."""
-    buffer: BestFitBuffer[tuple[int, Rendered]] = BestFitBuffer()
+    buffer: BestFitBuffer[tuple[int, Rendered]] = BestFitBuffer(sequence_len + 1)
     for index, whole in enumerate(rendered):
         if fitted := _fitted(whole, sequence_len + 1):
             buffer.add(len(fitted[0]), (index, fitted))
@@ -200,8 +241,4 @@ def fixed_batches(rendered: Sequence[Rendered], sequence_len: int, rows: int, pa
 
 def text_batches(rows: Sequence[np.ndarray], batch_rows: int) -> list[Batch]:
     """Rows of T+1 ids, (1, T+1) each, as batches in which every target counts."""
-    batches = []
-    for at in range(0, len(rows), batch_rows):
-        ids = torch.from_numpy(np.concatenate(rows[at : at + batch_rows]))
-        batches.append(Batch(ids[:, :-1].contiguous(), ids[:, 1:].contiguous()))
-    return batches
+    return [_text_batch(np.concatenate(rows[at : at + batch_rows])) for at in range(0, len(rows), batch_rows)]
