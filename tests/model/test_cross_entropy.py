@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from nanochat.model import cross_entropy
-from nanochat.model.cross_entropy import capped, linear_cross_entropy, row_losses
+from nanochat.model.cross_entropy import linear_cross_entropy, row_losses
 from nanochat.runtime.devices import cxx_compiler
 
 ROWS, WIDTH, VOCAB = 210, 16, 300
