@@ -39,6 +39,13 @@ def test_dtype_follows_the_probe(monkeypatch: pytest.MonkeyPatch) -> None:
     assert devices.pick_dtype("auto", "mps") == "float32"
 
 
+@pytest.mark.parametrize(("has_it", "dtype"), [(True, "bfloat16"), (False, "float16")])
+def test_a_gpu_without_bfloat16_takes_float16(has_it: bool, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has_it)
+    assert devices.pick_dtype("auto", "cuda") == dtype
+    assert devices.pick_dtype("float32", "cuda") == "float32"
+
+
 def test_matmul_rates() -> None:
     rates = devices.matmul_rates(("float32", "bfloat16"), size=16, seconds=0.0)
     assert rates.keys() == {"float32", "bfloat16"}

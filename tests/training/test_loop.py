@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from nanochat.errors import DivergedError, Interrupted
 from nanochat.runtime.events import Event, Notice, StepDone
 from nanochat.training.batches import Batch
-from nanochat.training.loop import Dials, Loop, TrainState, compiled_loss
+from nanochat.training.loop import Dials, Loop, TrainState, compiled_loss, to_device
 from nanochat.training.optimizer import Group, Optimizer
 
 ROWS, LENGTH = 4, 6
@@ -129,6 +129,51 @@ def test_the_loss_is_the_mean_over_the_targets_of_the_step(micro_rows: int) -> N
     probe.run(2)
     assert probe.losses[0] == pytest.approx(4.0)
     assert float(probe.weight.detach()) == pytest.approx(1.98, abs=1e-3)
+
+
+def test_the_device_is_waited_for_once_a_step() -> None:
+    """Numbers are read off the device for the loss of a whole step, not of each micro-step."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Reads(TorchDispatchMode):
+        count = 0
+
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+            if function is torch.ops.aten._local_scalar_dense.default:
+                self.count += 1
+            return function(*args, **(kwargs or {}))
+
+    def step(micro_rows: int) -> int:
+        probe = Probe(micro_rows=micro_rows)
+        loop = Loop(
+            stage="base",
+            loss=lambda ids, targets: (targets >= 0).sum() * probe.weight.square().sum(),
+            optimizer=Optimizer(groups=[]),
+            source=Source(),
+            rows=ROWS,
+            micro_rows=micro_rows,
+            total_steps=1,
+            dials=lambda step: Dials(lr_multiplier=1.0, momentum=0.9),
+            device="cpu",
+            evaluate=lambda state: None,
+            save=lambda state: None,
+            eval_every=0,
+            save_every=0,
+            on_event=probe.listen,
+        )
+        with Reads() as reads:
+            loop.run(TrainState())
+        return reads.count
+
+    assert step(4) == step(1) == 2  # the loss, and how many targets count, which is known where the batch is made
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_rows_reach_a_gpu_unchanged() -> None:
+    rows = torch.arange(12).view(3, 4)
+    there = to_device(rows, "cuda")
+    assert there.is_cuda
+    assert torch.equal(there.cpu(), rows)
 
 
 def test_a_finished_state_does_nothing() -> None:

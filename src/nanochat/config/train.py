@@ -11,7 +11,8 @@ from nanochat.config.model import MIN_WIDTH, ModelConfig, era_config, model_shap
 from nanochat.errors import UsageError
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
-Dtype = Literal["auto", "float32", "bfloat16"]
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+AttentionName = Literal["any", "fa3", "flex", "sdpa"]
 Choice = Literal["auto", "on", "off"]
 
 
@@ -42,6 +43,13 @@ class TrainConfig:
     dtype: Dtype = option("auto", "number format of the computation; auto measures")
     compile: Choice = option("auto", "torch.compile; auto when a C++ compiler is there")
     threads: int = option(0, "CPU threads; 0 uses every core")
+    require_attn: AttentionName = option(
+        "any", "attention kernel without which the run is refused; any takes the fastest"
+    )
+    fp8: bool = option(False, "multiply the matrices of the blocks in 8 bits; NVIDIA GPUs from Ada on")
+    activation_checkpointing: bool = option(
+        False, "compute activations twice instead of keeping them: far less memory, about a third more time"
+    )
 
     def __post_init__(self) -> None:
         for name in ("device_batch_size", "keep"):

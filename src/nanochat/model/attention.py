@@ -1,17 +1,26 @@
-"""The attention product behind one function, so that faster kernels have one place to go."""
+"""The attention product behind one function, and the kernels that can stand in for it in training.
+
+`attend` works everywhere: torch's scaled_dot_product_attention, with sliding windows cut into blocks. Decoding with a
+KV cache and evaluation of a loaded model always use it. A model in training may be given another kernel
+(`GPT.use_attention`), which `backends.py` chooses; all of them are called as `Attend` says.
+"""
 
 from __future__ import annotations
 
-import torch
+from typing import Protocol
+
 import torch.nn.functional as F
 from torch import Tensor
 
+from nanochat.model.windows import blocks_pay, blockwise, window_mask
 
-def window_mask(length: int, window: int, device: torch.device) -> Tensor:
-    """(T, T) bool: a query sees itself and the `window` positions before it."""
-    at = torch.arange(length, device=device)
-    distance = at[:, None] - at[None, :]
-    return (distance >= 0) & (distance <= window)
+
+class Attend(Protocol):
+    """Causal attention over T positions, each query seeing itself and at most `window` before it."""
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, *, window: int | None = None) -> Tensor:
+        """Q (B, T, H, D), k and v (B, T, K, D) with K dividing H -> (B, T, H, D)."""
+        ...
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, *, window: int | None = None, mask: Tensor | None = None) -> Tensor:
@@ -29,6 +38,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, *, window: int | None = None, mask: 
     time = q.size(1)
     q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
     if mask is None and window is not None and window < time - 1:
+        if blocks_pay(time, window):
+            return blockwise(q, k, v, window).transpose(1, 2)
         mask = window_mask(time, window, q.device)
     y = F.scaled_dot_product_attention(
         q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=q.size(1) != k.size(1)

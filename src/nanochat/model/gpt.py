@@ -15,10 +15,12 @@ from typing import Literal, Protocol
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from nanochat.config.model import ModelConfig
-from nanochat.model.attention import attend
+from nanochat.model.attention import Attend, attend
 from nanochat.model.cross_entropy import capped, linear_cross_entropy, row_losses
+from nanochat.model.linear import Linear
 
 ROPE_LENGTH_FACTOR = 10  # rotary tables cover ten contexts: long prompts in evaluation go beyond one
 SMEAR_CHANNELS = 24
@@ -43,17 +45,6 @@ class Cache(Protocol):
     def advance(self, embeddings: Tensor, lengths: Tensor | None) -> None:
         """Count (B, T, C) new tokens as stored, of which only `lengths` (B,) are real when given."""
         ...
-
-
-class Linear(nn.Linear):
-    """Bias-free linear layer: float32 master weights, multiplied in the dtype of the input."""
-
-    def __init__(self, in_features: int, out_features: int) -> None:
-        super().__init__(in_features, out_features, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., in) -> (..., out)."""
-        return F.linear(x, self.weight.to(x.dtype))
 
 
 def norm(x: Tensor) -> Tensor:
@@ -87,6 +78,7 @@ class Attention(nn.Module):
         self.layer = layer
         self.config = config
         self.window = config.window_sizes()[layer]
+        self.attend: Attend = attend
         width, kv_width = config.n_embd, config.n_kv_head * config.head_dim
         self.c_q = Linear(width, width)
         self.c_k = Linear(width, kv_width)
@@ -109,7 +101,7 @@ class Attention(nn.Module):
         q = norm(rotate(q, cos, sin)) * self.config.qk_scale
         k = norm(rotate(k, cos, sin)) * self.config.qk_scale
         if cache is None:
-            y = attend(q, k, v, window=self.window)
+            y = self.attend(q, k, v, window=self.window)
         else:
             k, v = cache.extend(self.layer, k, v)
             y = attend(q, k, v, mask=cache.mask(time, self.window))
@@ -148,6 +140,8 @@ class GPT(nn.Module):
 
     Attributes:
         compute_dtype: what activations and matrix products are in; set it with `compute_in`.
+        recompute: run each block again in the backward pass instead of keeping its activations: less memory, about a
+            third more time, the same gradients (arXiv 1604.06174).
     """
 
     cos: Tensor
@@ -157,6 +151,7 @@ class GPT(nn.Module):
         super().__init__()
         self.config = config
         self.compute_dtype = torch.float32
+        self.recompute = False
         vocab, width = config.padded_vocab, config.n_embd
         self.transformer = nn.ModuleDict(
             {
@@ -195,6 +190,12 @@ class GPT(nn.Module):
         """Choose the compute dtype; parameters keep their own. Returns self."""
         self.compute_dtype = dtype
         self.set_rotary(self.rotary_length)
+        return self
+
+    def use_attention(self, product: Attend) -> GPT:
+        """Choose the attention of the passes that have no cache. Returns self."""
+        for block in self.blocks:
+            block.attn.attend = product  # type: ignore[union-attr]
         return self
 
     @property
@@ -245,7 +246,10 @@ class GPT(nn.Module):
             value_embed = None
             if self.config.has_value_embed(layer):
                 value_embed = self.value_embeds[str(layer)](ids).to(x.dtype)
-            x = block(x, value_embed, cos, sin, cache)
+            if self.recompute and cache is None and torch.is_grad_enabled():
+                x = checkpoint(block, x, value_embed, cos, sin, None, use_reentrant=False)
+            else:
+                x = block(x, value_embed, cos, sin, cache)
             if layer == self.config.n_layer // 2:
                 middle = x
         if self.config.backout:

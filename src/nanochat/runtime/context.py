@@ -11,7 +11,7 @@ from nanochat.runtime.paths import Paths
 class RunContext:
     """Passed to every stage, so that importing a module reads no environment, device or argument.
 
-    `device` is a torch device string, `dtype` the compute dtype's name (float32, bfloat16), `compile` whether
+    `device` is a torch device string, `dtype` the compute dtype's name (float32, bfloat16, float16), `compile` whether
     torch.compile may be used, `threads` the CPU threads torch was given.
     """
 

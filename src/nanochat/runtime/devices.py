@@ -45,13 +45,16 @@ def pick_threads(wanted: int) -> int:
 
 
 def pick_dtype(wanted: str, device: str) -> str:
-    """`wanted`, or for "auto" bfloat16 where it is faster: by rule on GPUs, by a short matmul probe on CPUs."""
+    """`wanted`, or for "auto" the fastest: by rule on GPUs, by a short matmul probe of bfloat16 on CPUs.
+
+    CUDA GPUs without bfloat16 (older than Ampere) have float16, which trains with a loss scaler.
+    """
     import torch
 
     if wanted != "auto":
         return wanted
     if device == "cuda":
-        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
     if device == "mps":
         return "float32"
     rates = matmul_rates(("float32", "bfloat16"))

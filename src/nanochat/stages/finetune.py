@@ -13,7 +13,7 @@ from nanochat.config.train import ChatTrainConfig, MidTrainConfig, SftConfig
 from nanochat.model.gpt import GPT
 from nanochat.runtime.context import RunContext
 from nanochat.runtime.events import OnEvent
-from nanochat.stages.run import StageResult, StageRun, compute_model
+from nanochat.stages.run import StageResult, StageRun
 from nanochat.tasks.mixture import Mixture
 from nanochat.tasks.pocket import pocket_tasks
 from nanochat.tokenizer.render import render
@@ -110,7 +110,7 @@ def finetune(
         tokenizer, model_config = start.tokenizer, start.model_config
         model = GPT(model_config)
         model.load_state_dict(start.model_state)
-        compute_model(model, context)
+        run.prepare(model)
 
         sequence_len = model_config.sequence_len
         batch_tokens = config.total_batch_size or int(start.state["total_batch_size"])

@@ -15,7 +15,7 @@ from nanochat.model.gpt import GPT
 from nanochat.model.init import init_weights
 from nanochat.runtime.context import RunContext
 from nanochat.runtime.events import OnEvent
-from nanochat.stages.run import StageResult, StageRun, compute_model
+from nanochat.stages.run import StageResult, StageRun
 from nanochat.tokenizer.tokenizer import Tokenizer
 from nanochat.training.batches import TextBatches, text_batches
 from nanochat.training.horizon import RULES, Horizon, plan_horizon
@@ -93,7 +93,7 @@ def pretrain(config: BaseTrainConfig, context: RunContext, on_event: OnEvent) ->
             model.load_state_dict(start.model_state)
         else:
             init_weights(model, config.seed)
-        compute_model(model, context)
+        run.prepare(model)
         optimizer = build_optimizer(
             model,
             base_rates(config),

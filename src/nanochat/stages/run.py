@@ -18,7 +18,9 @@ from nanochat.config.train import TrainConfig
 from nanochat.engine.engine import Engine
 from nanochat.errors import UsageError
 from nanochat.evaluation.bpb import bits_per_byte
+from nanochat.model.backends import AttentionChoice, choose_attention, this_machine
 from nanochat.model.gpt import GPT
+from nanochat.model.linear import check_fp8, use_fp8
 from nanochat.model.sizes import count_parameters
 from nanochat.runtime.context import RunContext
 from nanochat.runtime.devices import describe_machine
@@ -38,6 +40,7 @@ from nanochat.tokenizer.tokenizer import Tokenizer
 from nanochat.training.batches import Batch, BatchSource
 from nanochat.training.loop import Dials, Loop, TrainState, compiled_loss
 from nanochat.training.optimizer import Optimizer
+from nanochat.training.scaler import LossScaler
 
 # what may differ between two runs of the same model: where and how often, not what
 FREE_SETTINGS = frozenset(
@@ -46,6 +49,9 @@ FREE_SETTINGS = frozenset(
         "dtype",
         "compile",
         "threads",
+        "require_attn",
+        "fp8",
+        "activation_checkpointing",
         "device_batch_size",
         "eval_every",
         "eval_tokens",
@@ -84,6 +90,8 @@ class StageRun:
         self._log = EventLog(self.folder / "events.jsonl")
         self._outside = on_event
         self.on_event = fan_out(self._log, on_event)
+        self.attention: AttentionChoice | None = None
+        self._kernels: list[str] = []  # what `prepare` chose, to be told when the stage has begun
 
     def notice(self, message: str, level: str = "warning") -> None:
         """Tell one line."""
@@ -142,6 +150,24 @@ class StageRun:
         newest = latest_valid(self.folder, self.notice)
         return load_checkpoint(newest, with_optimizer=True) if newest else None
 
+    def prepare(self, model: GPT) -> GPT:
+        """Put a model where the run computes, in its dtype, with the kernels the machine has for it.
+
+        Raises:
+            UsageError: a kernel or a number format was required that cannot be had.
+        """
+        context, config = self.context, self.config
+        machine = this_machine(context.device, context.dtype, compile=context.compile)
+        if config.fp8:
+            check_fp8(machine.device, machine.capability)
+        self.attention = choose_attention(machine, model.config, require=config.require_attn)
+        model.to(context.device).compute_in(getattr(torch, context.dtype)).use_attention(self.attention.attend)
+        model.recompute = config.activation_checkpointing
+        self._kernels = [self.attention.line]
+        if config.fp8:
+            self._kernels.append(f"fp8: {use_fp8(model.blocks)} matrices are multiplied in 8 bits")
+        return model.train()
+
     def _settings(self) -> dict[str, Any]:
         return dataclasses.asdict(self.config)
 
@@ -187,6 +213,7 @@ class StageRun:
             "dtype": self.context.dtype,
             "compile": self.context.compile,
             "threads": self.context.threads,
+            "attention": self.attention.record() if self.attention else None,
         }
         atomic_write_json(
             self.folder / "config.json",
@@ -212,7 +239,12 @@ class StageRun:
                 machine=machine,
             )
         )
+        for line in self._kernels:
+            self.notice(line, level="info")
         token_bytes = tokenizer.token_bytes()
+        scaler = None
+        if model.compute_dtype == torch.float16:
+            scaler = LossScaler(**(resumed.state.get("scaler") or {}) if resumed else {})
 
         def evaluate(state: TrainState) -> None:
             batches = ((batch.ids, batch.targets) for batch in validation)
@@ -235,6 +267,7 @@ class StageRun:
                 state={
                     "train": _json_safe(dataclasses.asdict(state)),
                     "loader": source.state(),
+                    **({"scaler": dataclasses.asdict(scaler)} if scaler else {}),
                     "total_batch_size": total_batch_size,
                 },
                 keep=config.keep,
@@ -259,6 +292,7 @@ class StageRun:
             on_event=self.on_event,
             sample=sample,
             sample_every=config.sample_every,
+            scaler=scaler,
         )
         state = loop.run(state)
         sample(state)
@@ -277,11 +311,6 @@ class StageRun:
         mark_finished(self.folder, summary)
         self.on_event(StageFinished(stage=self.stage, step=state.step, elapsed_s=state.elapsed_s, summary=summary))
         return StageResult(folder=self.folder, summary=summary)
-
-
-def compute_model(model: GPT, context: RunContext) -> GPT:
-    """Put a model where the context computes, in its dtype."""
-    return model.to(context.device).compute_in(getattr(torch, context.dtype)).train()
 
 
 def _json_safe(values: dict[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from nanochat.runtime.events import Notice, OnEvent, StepDone
 from nanochat.runtime.stop import StopRequest
 from nanochat.training.batches import Batch, BatchSource
 from nanochat.training.optimizer import Optimizer
+from nanochat.training.scaler import LossScaler
 
 BAD_STEPS_ALLOWED = 3
 RATE_WINDOW_S = 10.0  # tok/s is an average over about this long
@@ -82,6 +83,7 @@ class Loop:
         evaluate: validates; called every `eval_every` steps (0 never) and after the last one.
         save: writes a checkpoint; every `save_every` steps (0 never), when stopped, and after the last one.
         sample: lets the model say something; every `sample_every` steps (0 never), not after the last one.
+        scaler: of the loss, for float16.
     """
 
     stage: str
@@ -100,6 +102,7 @@ class Loop:
     on_event: OnEvent
     sample: Callable[[TrainState], None] = lambda state: None
     sample_every: int = 0
+    scaler: LossScaler | None = None
 
     def run(self, state: TrainState) -> TrainState:
         """Train from `state` to the end.
@@ -143,22 +146,41 @@ class Loop:
         return state
 
     def _step(self, batch: Batch, step: int) -> float:
-        """One update; the loss is a mean over all targets of the step, however it is cut into micro-batches."""
-        count = max(1, batch.supervised)
-        total = 0.0
+        """One update; the loss is a mean over all targets of the step, however it is cut into micro-batches.
+
+        The device is waited for once, when all micro-steps are under way.
+        """
+        supervised = batch.supervised  # counted where the batch was made, not on the device
+        count = max(1, supervised)
+        scale = self.scaler.scale if self.scaler else 1.0
+        ids, targets = (to_device(rows, self.device) for rows in (batch.ids, batch.targets))
+        losses = []
         for at in range(0, self.rows, self.micro_rows):
-            ids = batch.ids[at : at + self.micro_rows].to(self.device, non_blocking=True)
-            targets = batch.targets[at : at + self.micro_rows].to(self.device, non_blocking=True)
-            loss = self.loss(ids, targets) / count
-            loss.backward()
-            total += float(loss.detach())
-        if math.isfinite(total) and batch.supervised:
+            loss = self.loss(ids[at : at + self.micro_rows], targets[at : at + self.micro_rows]) / count
+            (loss * scale).backward()
+            losses.append(loss.detach())
+        total = float(torch.stack(losses).sum())
+        if math.isfinite(total) and supervised and self._unscaled(step):
             dials = self.dials(step)
             self.optimizer.step(
                 lr_multiplier=dials.lr_multiplier, momentum=dials.momentum, weight_decay=dials.weight_decay
             )
         self.optimizer.zero_grad()
         return total
+
+    def _unscaled(self, step: int) -> bool:
+        """Undo the scaling of the gradients; False when they overflowed and this update is left out."""
+        if self.scaler is None:
+            return True
+        params = [param for group in self.optimizer.groups for param in group.params.values()]
+        if self.scaler.unscale(params):
+            return True
+        if self.scaler.exhausted:
+            raise DivergedError(
+                f"the gradients of step {step + 1} are too large for float16",
+                "the last good checkpoint is kept; lower the learning rates (--matrix-lr, --embedding-lr)",
+            )
+        return False
 
     def _on_bad_loss(self, state: TrainState, loss: float, bad_steps: int) -> None:
         message = f"loss is {loss} at step {state.step + 1}; this update is left out"
@@ -220,6 +242,13 @@ class _Rate:
         while sum(s for _, s in self._steps[1:]) > RATE_WINDOW_S:
             self._steps.pop(0)
         return sum(t for t, _ in self._steps) / sum(s for _, s in self._steps)
+
+
+def to_device(rows: Tensor, device: str) -> Tensor:
+    """Rows where they are used; to a GPU from pinned memory, so that the copy runs beside everything else."""
+    if device != "cuda":
+        return rows.to(device)
+    return rows.pin_memory().to(device, non_blocking=True)
 
 
 def compiled_loss(model: torch.nn.Module, *, use_compile: bool) -> Callable[[Tensor, Tensor], Tensor]:

@@ -244,7 +244,10 @@ def build_optimizer(
     ]
     if plain:
         groups = [replace(group, weight_decay=0.0) if group.kind == "adamw" else group for group in groups]
-    half = model.device.type == "cuda" or model.compute_dtype != torch.float32
+    # float16 is taken where there is no bfloat16, and has not its range
+    half = model.compute_dtype == torch.bfloat16 or (
+        model.device.type == "cuda" and model.compute_dtype == torch.float32
+    )
     return Optimizer(
         [group for group in groups if group.params],
         muon_dtype=torch.bfloat16 if half else torch.float32,
