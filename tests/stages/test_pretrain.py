@@ -18,6 +18,7 @@ from nanochat.checkpoints.store import latest_valid, load_checkpoint
 from nanochat.config.train import BaseTrainConfig
 from nanochat.data.loader import RowLoader
 from nanochat.errors import MissingError, UsageError
+from nanochat.model import cross_entropy
 from nanochat.runtime.events import Sampled, StageStarted, StepDone
 from nanochat.stages import pretrain
 from nanochat.stages import run as stage_run
@@ -124,20 +125,31 @@ def test_samples_and_the_name_of_the_run(toy: Toy) -> None:
 
 
 def test_one_graph_for_a_whole_run(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Micro-steps, validations, samples and checkpoints between steps: nothing is compiled a second time."""
-    graphs: list[object] = []
+    """Micro-steps, validations, samples and checkpoints between steps: nothing is compiled after the first step.
+
+    Compiled are the model, as one graph, the pass over the logits of its loss, and Muon's step for each shape.
+    """
+    graphs: list[torch.fx.GraphModule] = []
+    after_step: dict[int, int] = {}
 
     def count(graph: torch.fx.GraphModule, example_inputs: list[torch.Tensor]) -> object:
         graphs.append(graph)
         return graph.forward
 
+    def on_event(event: object) -> None:
+        if isinstance(event, StepDone):
+            after_step[event.step] = len(graphs)
+
     torch._dynamo.reset()
+    monkeypatch.setattr(cross_entropy, "_compiled_absorb", functools.cache(cross_entropy._compiled_absorb.__wrapped__))
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=count, fullgraph=True))
     toy.context = replace(toy.context, compile=True)
-    with torch._dynamo.config.patch(error_on_recompile=True):
-        toy.train("base", sample_every=2)
+    toy.train("base", on_event, sample_every=2)
     torch._dynamo.reset()
-    assert len(graphs) == 1
+    with_loss = [graph for graph in graphs if "linear_cross_entropy" in graph.code]
+    assert len(with_loss) == 1
+    assert len(after_step) >= 4
+    assert after_step[1] == len(graphs)
 
 
 def _newest(toy: Toy) -> Any:
