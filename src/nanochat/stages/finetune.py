@@ -13,7 +13,7 @@ from nanochat.config.train import ChatTrainConfig, MidTrainConfig, SftConfig
 from nanochat.model.gpt import GPT
 from nanochat.runtime.context import RunContext
 from nanochat.runtime.events import OnEvent
-from nanochat.stages.run import StageResult, StageRun, compute_model
+from nanochat.stages.run import StageResult, StageRun
 from nanochat.tasks.mixture import Mixture
 from nanochat.tasks.pocket import pocket_tasks
 from nanochat.tokenizer.render import render
@@ -110,13 +110,12 @@ def finetune(
         tokenizer, model_config = start.tokenizer, start.model_config
         model = GPT(model_config)
         model.load_state_dict(start.model_state)
-        compute_model(model, context)
-
         sequence_len = model_config.sequence_len
         batch_tokens = config.total_batch_size or int(start.state["total_batch_size"])
         config.micro_steps(sequence_len, batch_tokens)
         mixture = pocket_mixture(stage, config.conversations, config.seed)
         steps = config.num_steps or max(1, len(mixture) * MEAN_CONVERSATION_TOKENS // batch_tokens)
+        run.place(model, batch_tokens=batch_tokens, steps=steps)
         source = ConversationBatches(
             lambda i: _trainable(render(tokenizer, mixture[i]), train_all=train_all),
             len(mixture),
@@ -153,7 +152,7 @@ def finetune(
             validation=fixed_batches(
                 validation_conversations(tokenizer, train_all=train_all),
                 sequence_len,
-                config.device_batch_size,
+                run.device_batch.rows,
                 tokenizer.bos,
             ),
             data={"name": "pocket", "conversations": len(mixture), "mixture": mixture.counts},

@@ -6,7 +6,7 @@ next row. Rows are (B, T) inputs and targets, a target of -1 being one that does
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -32,6 +32,11 @@ class Batch:
     def supervised(self) -> int:
         """How many targets count."""
         return int((self.targets >= 0).sum())
+
+    def parts(self, rows: int) -> Iterator[Batch]:
+        """The batch in pieces of at most `rows` rows."""
+        for at in range(0, len(self.ids), rows):
+            yield Batch(self.ids[at : at + rows], self.targets[at : at + rows])
 
 
 class BatchSource(Protocol):

@@ -20,6 +20,7 @@ from nanochat.errors import DivergedError, Interrupted
 from nanochat.runtime.events import Notice, OnEvent, StepDone
 from nanochat.runtime.stop import StopRequest
 from nanochat.training.batches import Batch, BatchSource
+from nanochat.training.device_batch import DeviceBatch
 from nanochat.training.optimizer import Optimizer
 
 BAD_STEPS_ALLOWED = 3
@@ -75,12 +76,14 @@ class Loop:
         optimizer: takes the steps.
         source: gives the rows.
         rows: rows of a step, in all.
-        micro_rows: rows at a time.
+        device_batch: rows at a time; lowered when memory ends, where it may.
         total_steps: when to end.
         dials: schedules by step.
         device: where batches go.
         evaluate: validates; called every `eval_every` steps (0 never) and after the last one.
-        save: writes a checkpoint; every `save_every` steps (0 never), when stopped, and after the last one.
+        save: writes a checkpoint; every `save_every` steps (0 never) whose losses are fine, when stopped, and after
+            the last one.
+        mfu: share of the device's peak at so many tokens per second, or None.
         sample: lets the model say something; every `sample_every` steps (0 never), not after the last one.
     """
 
@@ -89,7 +92,7 @@ class Loop:
     optimizer: Optimizer
     source: BatchSource
     rows: int
-    micro_rows: int
+    device_batch: DeviceBatch
     total_steps: int
     dials: Callable[[int], Dials]
     device: str
@@ -98,6 +101,7 @@ class Loop:
     eval_every: int
     save_every: int
     on_event: OnEvent
+    mfu: Callable[[float], float | None] = lambda tokens_per_s: None
     sample: Callable[[TrainState], None] = lambda state: None
     sample_every: int = 0
 
@@ -130,7 +134,8 @@ class Loop:
                 last = state.step == self.total_steps
                 if last or (self.eval_every and state.step % self.eval_every == 0):
                     self.evaluate(state)
-                if last or stop.requested or (self.save_every and state.step % self.save_every == 0):
+                scheduled = self.save_every and state.step % self.save_every == 0
+                if last or stop.requested or (scheduled and not bad_steps):
                     self.save(state)
                     saved_at = state.step
                 if not last and not stop.requested and self.sample_every and state.step % self.sample_every == 0:
@@ -144,14 +149,7 @@ class Loop:
 
     def _step(self, batch: Batch, step: int) -> float:
         """One update; the loss is a mean over all targets of the step, however it is cut into micro-batches."""
-        count = max(1, batch.supervised)
-        total = 0.0
-        for at in range(0, self.rows, self.micro_rows):
-            ids = batch.ids[at : at + self.micro_rows].to(self.device, non_blocking=True)
-            targets = batch.targets[at : at + self.micro_rows].to(self.device, non_blocking=True)
-            loss = self.loss(ids, targets) / count
-            loss.backward()
-            total += float(loss.detach())
+        total = self.device_batch.attempt(lambda rows: self._gradients(batch, rows))
         if math.isfinite(total) and batch.supervised:
             dials = self.dials(step)
             self.optimizer.step(
@@ -160,13 +158,26 @@ class Loop:
         self.optimizer.zero_grad()
         return total
 
+    def _gradients(self, batch: Batch, rows: int) -> float:
+        """Gradients of the whole step, `rows` at a time, in place of any that an attempt before has left."""
+        self.optimizer.zero_grad()
+        count = max(1, batch.supervised)
+        total = 0.0
+        for at in range(0, self.rows, rows):
+            ids = batch.ids[at : at + rows].to(self.device, non_blocking=True)
+            targets = batch.targets[at : at + rows].to(self.device, non_blocking=True)
+            loss = self.loss(ids, targets) / count
+            loss.backward()
+            total += float(loss.detach())
+        return total
+
     def _on_bad_loss(self, state: TrainState, loss: float, bad_steps: int) -> None:
         message = f"loss is {loss} at step {state.step + 1}; this update is left out"
         self.on_event(Notice(stage=self.stage, level="warning", message=message))
         if bad_steps == BAD_STEPS_ALLOWED:
             raise DivergedError(
                 f"the loss was not finite for {bad_steps} steps, the last being step {state.step + 1}",
-                "the last good checkpoint is kept; lower the learning rates (--matrix-lr, --embedding-lr)",
+                "lower the learning rates (--matrix-lr, --embedding-lr)",
             )
 
     def _count(self, state: TrainState, batch: Batch, loss: float, seconds: float, rate: _Rate) -> None:
@@ -178,6 +189,7 @@ class Loop:
                 state.loss = state.first_loss = loss
             smoothing = min(0.9, 1 - 1 / (state.step + 1))
             state.loss = smoothing * state.loss + (1 - smoothing) * loss
+        tokens_per_s = rate.add(batch.ids.numel(), seconds)
         self.on_event(
             StepDone(
                 stage=self.stage,
@@ -185,9 +197,10 @@ class Loop:
                 total_steps=self.total_steps,
                 loss=loss,
                 lr_multiplier=self.dials(state.step - 1).lr_multiplier,
-                tokens_per_s=rate.add(batch.ids.numel(), seconds),
+                tokens_per_s=tokens_per_s,
                 tokens=state.tokens,
                 elapsed_s=state.elapsed_s,
+                mfu=self.mfu(tokens_per_s),
             )
         )
 
