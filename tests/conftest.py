@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 # models here are tiny: threads only cost; set before torch is loaded, and for the processes that tests start
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# installations of tests live for seconds: what one of them has compiled serves the others, and the next run
+os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(tempfile.gettempdir()) / "nanochat-tests-compiled"))
 
 import pytest
 

@@ -64,3 +64,35 @@ def test_loader(tmp_path: Path) -> None:
     assert min(row["fill"] for row in (ours, dropping, reference)) > 0.99
     assert ours["rows_per_s"] > 0
     assert len(ours["memory_bytes"]) == 1
+    assert "error: no shards in" in run("--data", str(tmp_path)).stderr
+
+
+TINY = ("--depth", "1", "--rows", "2", "--sequence-len", "64", "--vocab-size", "300", "--compile", "off")
+
+
+def test_train() -> None:
+    done = run(*TINY, "--rounds", "1", "--steps", "1", "--json", name="train")
+    assert done.returncode == 0, done.stderr
+    rows = {row["way"]: row for row in json.loads(done.stdout)["rows"]}
+    assert list(rows) == ["ours", "plain float32", "plain bfloat16"]
+    exact = rows["plain float32"]
+    assert (exact["speed_of_plain_float32"], exact["memory_of_plain_float32"]) == (1.0, 1.0)
+    ours = rows["ours"]
+    assert ours["speed_of_plain_float32"] == ours["tokens_per_s"] / exact["tokens_per_s"]
+    assert ours["memory_of_plain_bfloat16"] == ours["peak_bytes"] / rows["plain bfloat16"]["peak_bytes"]
+    assert all(0 < row["optimizer_share"] < 1 for row in rows.values())
+
+
+def test_train_losses(tmp_path: Path) -> None:
+    texts = [f"{n} red apples and {n * n} green pears, said the {n}th farmer's daughter." for n in range(900)]
+    for index in range(2):
+        pq.write_table(pa.table({"text": texts}), tmp_path / f"shard_{index:05}.parquet", row_group_size=100)
+    done = run(*TINY, "--loss", "60", "--data", str(tmp_path), "--json", name="train")
+    assert done.returncode == 0, done.stderr
+    rows = {row["way"]: row for row in json.loads(done.stdout)["rows"]}
+    for row in rows.values():
+        assert abs(row["first_loss"] - 5.7) < 0.05  # a uniform guess among 300
+        assert row["loss"] < 5.2
+        assert abs(row["from_float32"]) < 0.02
+    assert rows["ours"]["loss"] != rows["plain float32"]["loss"]  # another number format did train it
+    assert "no way 'theirs'" in run("--only", "theirs", name="train").stderr

@@ -70,6 +70,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "nanochat.commands.models_import:import_",
         "Take over a checkpoint of the reference system, of any era.",
     ),
+    "bench": ("", "How fast this machine is."),
+    "bench train": ("nanochat.commands.bench:train", "Time training steps of a model on random tokens."),
+    "bench matmul": ("nanochat.commands.bench:matmul", "Time matrix products, the bound of everything else."),
     "config": ("", "Settings and where they come from."),
     "config show": ("nanochat.commands.config:show", "Show every setting, its value and its origin."),
     "completion": ("nanochat.commands.completion:completion", "Print a shell completion script."),
@@ -203,7 +206,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _fail_os(error)
     except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
+        from nanochat.runtime.memory import is_out_of_memory
+
+        if not is_out_of_memory(error):
             raise
         return _fail_memory(error, args)
 
@@ -284,13 +289,6 @@ def _fail_os(error: OSError) -> int:
             raise error
     except NanochatError as translated:
         return _fail(translated.message, translated.hint, translated.exit_code)
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    """Told by name, since importing torch here would cost every command two seconds."""
-    names = {cls.__name__ for cls in type(error).__mro__}
-    said = ("out of memory", "DefaultCPUAllocator: can't allocate")  # a plain RuntimeError on MPS and on CPU
-    return bool(names & {"MemoryError", "OutOfMemoryError"}) or any(words in str(error) for words in said)
 
 
 def _fail_memory(error: BaseException, args: Sequence[str]) -> int:

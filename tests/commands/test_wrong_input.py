@@ -6,8 +6,11 @@ import errno
 import math
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -114,7 +117,10 @@ def snapshot(folder: Path) -> dict[str, bytes]:
         (("train", "base", "--device", "tpu"), "--device"),
         (("train", "base", "--head-dim", "63"), "head_dim (63)"),
         (("train", "base", "--window-pattern", "XL"), "window_pattern"),
-        (("train", "base", "--device-batch-size", "0"), "device_batch_size (0)"),
+        (("train", "base", "--device-batch-size", "-1"), "device_batch_size (-1)"),
+        (("train", "base", "--device-batch-size", "all"), "expected a whole number or auto, found 'all'"),
+        (("bench", "train", "--steps", "0"), "steps (0)"),
+        (("bench", "matmul", "--sizes", "64,big"), "sizes ('64,big')"),
         (("train", "base", "--warmdown", "1.5"), "warmdown (1.5)"),
         (("train", "base", "--ratio", "0"), "ratio (0.0)"),
         (("train", "base", "--sequence-len", "0"), "sequence_len (0)"),
@@ -355,7 +361,51 @@ def test_divergence(ask: Callable[..., Answer], no_model: Path, monkeypatch: pyt
     answer = ask(no_model, *BASE, progress=True)
     assert answer.code == 5
     assert "not finite" in answer.error
+    assert "no checkpoint had been saved yet" in answer.hint
     assert "--matrix-lr" in answer.hint
+
+
+def test_divergence_names_the_last_good_checkpoint(
+    ask: Callable[..., Answer], no_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import nanochat.stages.run as module
+
+    def compiled_loss(model: Any, *, use_compile: bool) -> Any:
+        calls = iter(range(100))
+        return lambda ids, targets: model(ids, targets, reduction="sum") * (1.0 if next(calls) < 2 else math.nan)
+
+    monkeypatch.setattr(module, "compiled_loss", compiled_loss)
+    answer = ask(no_model, *BASE, "--save-every", "1", "--num-steps", "9", progress=True)
+    assert answer.code == 5
+    good = latest_valid(no_model / "models" / "toy" / "base")
+    assert good is not None
+    assert f"the last good checkpoint is toy:base@{int(good.name[5:])} in {good}" in answer.hint
+    assert all(torch.isfinite(value).all() for value in load_checkpoint(good).model_state.values())
+
+
+def test_a_tokenizer_of_another_model(ask: Callable[..., Answer], own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from nanochat.stages import finetune
+
+    real = finetune.load_checkpoint
+
+    def load_checkpoint(*args: Any, **options: Any) -> Any:
+        start = real(*args, **options)
+        return replace(start, model_config=replace(start.model_config, vocab_size=290))
+
+    monkeypatch.setattr(finetune, "load_checkpoint", load_checkpoint)
+    answer = ask(own, "train", "mid", *SMALL)
+    assert answer.code == 2
+    assert answer.error == "the tokenizer has 300 tokens, the model 290"
+    assert "--from" in answer.hint
+    assert not list((own / "models" / "toy" / "mid").glob("step_*"))
+
+
+def test_too_little_text_for_the_run(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Repeating the text is allowed; how often is said."""
+    own = Path(shutil.copytree(made, tmp_path / "own"))
+    words = ["--total-batch-size", "131072", "--device-batch-size", "auto", "--num-steps", "1", "--eval-every", "0"]
+    assert main([*BASE, *words, "--tag", "long", "--base-dir", str(own)]) == 0
+    assert "it will see everything" in capsys.readouterr().err
 
 
 def test_out_of_memory(ask: Callable[..., Answer], no_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -368,6 +418,58 @@ def test_out_of_memory(ask: Callable[..., Answer], no_model: Path, monkeypatch: 
     answer = ask(no_model, *BASE, progress=True)
     assert answer.code == 4
     assert "--device-batch-size" in answer.hint
+
+
+def no_memory_for(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+    """So many rows at a time do not fit."""
+    import nanochat.stages.run as module
+
+    real = module.compiled_loss
+
+    def compiled_loss(*args: Any, **options: Any) -> Any:
+        loss = real(*args, **options)
+
+        def limited(ids: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+            if len(ids) >= rows:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+            return loss(ids, targets)
+
+        return limited
+
+    monkeypatch.setattr(module, "compiled_loss", compiled_loss)
+
+
+def test_out_of_memory_in_a_step(
+    ask: Callable[..., Answer], no_model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    no_memory_for(monkeypatch, 3)
+    answer = ask(no_model, *BASE, progress=True)
+    assert answer.code == 4
+    assert answer.error.startswith("out of memory with 4 rows at a time: CUDA out of memory")
+    assert "--device-batch-size 2, or auto" in answer.hint
+    assert main([*BASE, "--device-batch-size", "auto", "--base-dir", str(no_model)]) == 0
+    assert "going on with 2 rows at a time" in capsys.readouterr().err
+
+
+MEMORY_LIMITED = """
+import resource, sys
+import torch
+from nanochat.cli import main
+size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (size + int(sys.argv[1]), resource.RLIM_INFINITY))
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux")
+def test_a_cpu_without_memory(no_model: Path) -> None:
+    """Nothing is stood in for: the process may take 1.5 GB, 4,096 rows would take far more."""
+    command = [sys.executable, "-c", MEMORY_LIMITED, str(1_500_000_000), *BASE, "--base-dir", str(no_model)]
+    large = ["--total-batch-size", str(4096 * 128), "--device-batch-size", "4096", "--num-steps", "1"]
+    done = subprocess.run([*command, *large], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 4, done.stderr
+    assert "out of memory with 4096 rows at a time" in done.stderr
+    assert "try --device-batch-size 2048, or auto" in done.stderr
 
 
 def test_the_model_that_was_made_is_whole(made: Path) -> None:

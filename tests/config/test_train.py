@@ -19,7 +19,7 @@ from nanochat.errors import UsageError
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("device_batch_size", 0),
+        ("device_batch_size", -1),
         ("keep", 0),
         ("total_batch_size", -1),
         ("num_steps", -1),
@@ -58,6 +58,7 @@ def test_stages_refuse_their_own() -> None:
 
 def test_micro_steps() -> None:
     assert BaseTrainConfig(device_batch_size=32).micro_steps(2048, 2**19) == 8
+    assert BaseTrainConfig(device_batch_size=0).micro_steps(2048, 2**19) == 256  # at most: rows are yet to be chosen
     with pytest.raises(UsageError) as caught:
         BaseTrainConfig(device_batch_size=3).micro_steps(128, 1000)
     assert "total_batch_size (1000)" in caught.value.message

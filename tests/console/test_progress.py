@@ -7,6 +7,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -15,6 +16,7 @@ from nanochat.console.lines import finished_line
 from nanochat.console.progress import ConsoleProgress
 from nanochat.errors import Interrupted
 from nanochat.runtime.events import (
+    BetweenSteps,
     CheckpointSaved,
     Evaluated,
     Event,
@@ -376,3 +378,37 @@ def test_a_tokenizer_tells_counting_from_merging() -> None:
     wide = finished_line(event, None, 2.0, 100).plain
     assert wide == "✓ tokenizer  42.1 MB  4,096 tokens  0:02  (counting 0.25 s, merging 1.50 s)"
     assert finished_line(event, None, 2.0, 60).plain == "✓ tokenizer  42.1 MB  4,096 tokens  0:02"
+
+
+class TestShareAndMemory:
+    def show(self, peak: float | None, mfu: float | None, **screen: bool) -> Screen:
+        shown = Screen("base", width=140, **screen)
+        machine = {"peak_flops": peak, "compile": False}
+        shown.show(StageStarted(stage="base", tag="t", total_steps=100, tokens=100, machine=machine))
+        shown.clock.now += 20.0
+        shown.show(replace(step("base", 1, 100), mfu=mfu))
+        return shown
+
+    def test_the_share_of_the_peak_stands_in_block_and_log(self) -> None:
+        assert "15.3k tok/s  mfu 41%" in self.show(1e12, 0.41).picture
+        assert "15.3k tok/s  mfu 41%" in "\n".join(self.show(1e12, 0.41, terminal=False).lines)
+
+    def test_an_unknown_peak_is_said_to_be(self) -> None:
+        assert "mfu n/a" in self.show(None, None).picture
+
+    def test_peak_memory_at_the_end(self) -> None:
+        event = StageFinished(stage="base", step=1, elapsed_s=9.0, summary={"peak_memory_bytes": 1_300_000_000})
+        screen = self.show(1e12, 0.4, terminal=False)
+        screen.show(event)
+        assert "1.3 GB at most" in screen.lines[-1]
+
+    def test_time_left_knows_the_evaluations_to_come(self) -> None:
+        screen = Screen("base", width=140)
+        screen.show(StageStarted(stage="base", tag="t", total_steps=100, tokens=100, schedule={"evaluation": 10}))
+        for number in range(1, 11):
+            screen.clock.now += 1.0
+            screen.show(step("base", number, 100))
+        assert "1:30 left" in screen.picture
+        screen.clock.now += 20.0
+        screen.show(BetweenSteps(stage="base", step=10, work="evaluation", seconds=20.0))
+        assert "4:30 left" in screen.picture  # 90 steps of a second, nine evaluations of twenty

@@ -1,11 +1,15 @@
 """How far, how fast, how long still."""
 
 import math
+from collections.abc import Iterator
+from typing import ClassVar
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from nanochat.console.tracker import LOSSES_KEPT, Pace, StageTracker
-from nanochat.runtime.events import StageProgress, StageStarted, StepDone
+from nanochat.console.tracker import LOSSES_KEPT, Pace, SideWork, StageTracker
+from nanochat.runtime.events import BetweenSteps, StageProgress, StageStarted, StepDone
 
 
 def step(number: int, total: int = 100, **more: float) -> StepDone:
@@ -52,6 +56,91 @@ def test_time_left_is_smooth_and_follows_slowly() -> None:
     before = stage.left(seconds)
     stage.on_step(step(50), seconds + 1)
     assert stage.left(seconds + 1) == pytest.approx(before - 1.4, abs=1.0)
+
+
+def side(number: int, work: str, seconds: float) -> BetweenSteps:
+    return BetweenSteps(stage="base", step=number, work=work, seconds=seconds)
+
+
+class TestScheduledWork:
+    """Steps take 1 s, an evaluation every 10 of them 5 s, a checkpoint every 30 2 s, both after the last step too."""
+
+    EVERY: ClassVar = {"evaluation": 10, "checkpoint": 30}
+    COST: ClassVar = {"evaluation": 5.0, "checkpoint": 2.0}
+
+    def run(self, to: int, since: int = 0, total: int = 100) -> Iterator[tuple[StageTracker, float, str]]:
+        """(tracker, clock, what just happened) up to the step `to`."""
+        event = StageStarted(stage="base", tag="t", total_steps=total, schedule=self.EVERY, resumed_from=since or None)
+        stage, clock = StageTracker.start(event, 0.0), 0.0
+        for number in range(since + 1, to + 1):
+            clock += 1.0
+            stage.on_step(step(number, total), clock)
+            yield stage, clock, f"step {number}"
+            for work, every in self.EVERY.items():
+                if number % every == 0 or number == total:
+                    clock += self.COST[work]
+                    stage.on_side_work(side(number, work, self.COST[work]))
+                    yield stage, clock, f"{work} {number}"
+
+    def truth(self, what: str, total: int = 100) -> float:
+        """Seconds to the end after `what`."""
+        work, number = what.split()
+        step = int(number)
+        left = float(total - step)
+        for kind, every in self.EVERY.items():
+            done_now = kind == work or (work == "checkpoint" and kind == "evaluation")
+            for at in range(1, total + 1):
+                if (at % every == 0 or at == total) and (at > step or (at == step and not done_now)):
+                    left += self.COST[kind]
+        return left
+
+    def test_it_is_exact_once_each_kind_was_seen(self) -> None:
+        for stage, clock, what in self.run(100):
+            if int(what.split()[1]) > 30:
+                assert stage.left(clock) == pytest.approx(self.truth(what), abs=0.01), what
+
+    def test_after_the_first_evaluation_all_the_others_count(self) -> None:
+        *_, (stage, clock, what) = self.run(10)
+        assert what == "evaluation 10"
+        assert stage.left(clock) == pytest.approx(90 + 9 * 5, abs=0.01)
+
+    def test_it_counts_down_during_an_evaluation(self) -> None:
+        *_, (stage, clock, _) = self.run(39)
+        stage.on_step(step(40), clock + 1)
+        before = stage.left(clock + 1)
+        assert before == pytest.approx(self.truth("step 40"), abs=0.01)
+        assert stage.left(clock + 1 + 4) == pytest.approx(before - 4, abs=0.01)
+        stage.on_side_work(side(40, "evaluation", 5.0))
+        assert stage.left(clock + 1 + 5) == pytest.approx(before - 5, abs=0.01)
+
+    def test_a_resumed_run_owes_nothing_for_the_step_it_begins_at(self) -> None:
+        *_, (stage, clock, what) = self.run(90, since=60)
+        assert what == "checkpoint 90"
+        assert stage.left(clock) == pytest.approx(10 + 5 + 2, abs=0.01)
+
+    def test_only_at_the_end(self) -> None:
+        work = SideWork(every=0, seconds=3.0)
+        assert [work.to_come(step, 20) for step in (0, 10, 20)] == [1, 1, 1]
+        assert (work.due(19, 20), work.due(20, 20)) == (0.0, 3.0)
+        work.add(20, 3.0)
+        assert (work.to_come(20, 20), work.due(20, 20)) == (0, 0.0)
+
+    @given(every=st.integers(0, 7), total=st.integers(1, 40), data=st.data())
+    def test_how_many_are_to_come(self, every: int, total: int, data: st.DataObject) -> None:
+        at = data.draw(st.integers(0, total))
+        done = data.draw(st.booleans())
+        planned = {n for n in range(1, total + 1) if n == total or (every and n % every == 0)}
+        work = SideWork(every=every, last=at if done else max((n for n in planned if n < at), default=0))
+        assert work.to_come(at, total) == len({n for n in planned if n > at or (n == at and not done)})
+
+
+def test_the_share_of_the_peak() -> None:
+    stage = start(machine={"peak_flops": 1e12})
+    assert (stage.peak_known, stage.mfu) == (True, None)
+    stage.on_step(step(1, mfu=0.4), 1.0)
+    assert stage.mfu == 0.4
+    assert start(machine={"peak_flops": None}).peak_known is False
+    assert start().peak_known is None
 
 
 def test_a_resumed_stage_is_measured_on_its_own_steps() -> None:

@@ -40,6 +40,7 @@ def run_stage(folder: Path, start: float, tasks: dict[str, Any]) -> None:
             "loss": loss,
         }
         | {"tokens_per_s": 5000.0 + n, "tokens": 4096 * (n + 1), "elapsed_s": 3.0 * (n + 1)}
+        | {"mfu": 0.2 + n / 1000}
         for n, loss in enumerate(losses)
     ]
     bpb = [{"event": "Evaluated", "name": "val_bpb", "step": n, "value": start / n} for n in (2, 4)]
@@ -51,7 +52,7 @@ def run_stage(folder: Path, start: float, tasks: dict[str, Any]) -> None:
     )
     write(folder / "eval" / "pocket.json", {"step": 20, "tasks": tasks, "elapsed_s": 12.5})
     write(folder / "eval" / "bpb.json", {"step": 20, "val_bpb": start / 4})
-    write(folder / "finished.json", {"step": 20, "elapsed_s": 65.0, "tokens": 81_920})
+    write(folder / "finished.json", {"step": 20, "elapsed_s": 65.0, "tokens": 81_920, "peak_memory_bytes": 3 * 2**29})
     capital = "What is the capital of Japan?"
     write(
         folder / "samples.jsonl",

@@ -12,9 +12,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nanochat.errors import DivergedError, Interrupted
+from nanochat.errors import DivergedError, Interrupted, OutOfMemoryError
 from nanochat.runtime.events import Event, Notice, StepDone
 from nanochat.training.batches import Batch
+from nanochat.training.device_batch import DeviceBatch
 from nanochat.training.loop import Dials, Loop, TrainState, compiled_loss, to_device
 from nanochat.training.optimizer import Group, Optimizer
 
@@ -47,6 +48,7 @@ class Probe:
     saved: list[int] = field(default_factory=list)
     bad: set[int] = field(default_factory=set)
     micro_rows: int = ROWS
+    automatic: bool = False
     on_event: Any = None
 
     def loss(self, ids: Tensor, targets: Tensor) -> Tensor:
@@ -67,7 +69,7 @@ class Probe:
             optimizer=Optimizer(groups=[group]),
             source=Source(),
             rows=ROWS,
-            micro_rows=self.micro_rows,
+            device_batch=DeviceBatch(rows=self.micro_rows, step_rows=ROWS, automatic=self.automatic),
             total_steps=steps,
             dials=lambda step: Dials(lr_multiplier=1.0, momentum=0.9),
             device="cpu",
@@ -151,7 +153,7 @@ def test_the_device_is_waited_for_once_a_step() -> None:
             optimizer=Optimizer(groups=[]),
             source=Source(),
             rows=ROWS,
-            micro_rows=micro_rows,
+            device_batch=DeviceBatch(rows=micro_rows, step_rows=ROWS),
             total_steps=1,
             dials=lambda step: Dials(lr_multiplier=1.0, momentum=0.9),
             device="cpu",
@@ -174,6 +176,45 @@ def test_rows_reach_a_gpu_unchanged() -> None:
     there = to_device(rows, "cuda")
     assert there.is_cuda
     assert torch.equal(there.cpu(), rows)
+
+
+def test_memory_that_ends_in_the_middle_of_a_step_changes_nothing_but_the_rows() -> None:
+    """The second micro-step fails once: its step is taken again, from clean gradients, with half the rows."""
+    plain = Probe(micro_rows=2)
+    plain.run()
+    probe = Probe(micro_rows=2, automatic=True)
+    sizes: list[int] = []
+    loss = probe.loss
+
+    def failing(ids: Tensor, targets: Tensor) -> Tensor:
+        sizes.append(len(ids))
+        if sizes == [2] * 4:
+            raise torch.OutOfMemoryError("out of memory")
+        return loss(ids, targets)
+
+    probe.loss = failing  # type: ignore[method-assign]
+    assert probe.run().step == 5
+    assert sizes == [2] * 4 + [1] * 16
+    assert probe.losses == pytest.approx(plain.losses)
+    assert torch.equal(probe.weight, plain.weight)
+
+
+def test_memory_that_ends_with_rows_that_were_asked_for() -> None:
+    probe = Probe(micro_rows=4)
+
+    def failing(ids: Tensor, targets: Tensor) -> Tensor:
+        raise MemoryError
+
+    probe.loss = failing  # type: ignore[method-assign]
+    with pytest.raises(OutOfMemoryError, match="4 rows at a time"):
+        probe.run()
+
+
+def test_every_step_says_what_share_of_the_peak_it_used() -> None:
+    probe = Probe()
+    probe.run(mfu=lambda tokens_per_s: tokens_per_s / 1e12)
+    steps = [event for event in probe.events if isinstance(event, StepDone)]
+    assert [step.mfu for step in steps] == [step.tokens_per_s / 1e12 for step in steps]
 
 
 def test_a_finished_state_does_nothing() -> None:
@@ -214,7 +255,7 @@ def test_three_bad_losses_in_a_row_are_a_divergence() -> None:
     with pytest.raises(DivergedError, match="step 6"):
         probe.run(10, save_every=1)
     assert torch.isfinite(probe.weight).all()
-    assert 6 not in probe.saved
+    assert probe.saved == [3]  # the only step whose loss was fine
 
 
 def test_the_garbage_collector_is_given_back() -> None:

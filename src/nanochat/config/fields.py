@@ -26,7 +26,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 REQUIRED: Any = dataclasses.MISSING
 """Default of a field that has none: someone has to give a value."""
 
-Parse = Literal["count", "path"] | Callable[[str], Any]
+Parse = Literal["count", "path", "auto"] | Callable[[str], Any]
 
 _METADATA_KEY = "nanochat.option"
 _SUFFIXES = {"K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
@@ -48,7 +48,8 @@ class OptionSpec:
         help: one sentence for help pages.
         unit: what a number counts (`"tokens"`), "" where it has no unit.
         choices: the only values allowed; empty where any will do.
-        parse: `"count"` (2B, 512K), `"path"` (`~` is the home folder), a function of the text, or None.
+        parse: `"count"` (2B, 512K), `"path"` (`~` is the home folder), `"auto"` (a number, or `auto` for 0), a
+            function of the text, or None.
         hidden: a flag that works but is not listed in help.
     """
 
@@ -103,6 +104,8 @@ class OptionSpec:
             return "one of " + ", ".join(str(choice) for choice in self.choices)
         if self.parse == "count":
             return "a whole number such as 300000, 512K, 10M or 2B"
+        if self.parse == "auto":
+            return f"{_NOUNS[self.type]} or auto"
         return _NOUNS[self.type]
 
     def to_text(self, value: Any) -> str:
@@ -113,7 +116,7 @@ class OptionSpec:
             return "true" if value else "false"
         if self.parse == "count" and isinstance(value, int):
             return format_count(value)
-        return str(value)
+        return "auto" if self.parse == "auto" and value == 0 else str(value)
 
     def _parse_text(self, text: str) -> Any:
         if callable(self.parse):
@@ -125,6 +128,8 @@ class OptionSpec:
                 return text.lower() in _TRUE
         elif self.parse == "count":
             return parse_count(text)
+        elif self.parse == "auto" and text.lower() == "auto":
+            return self.type(0)
         else:
             try:
                 return self.type(text)
@@ -157,8 +162,8 @@ def option(
         flag: spelling(s) of the flag, by default `--` and the name with dashes; False keeps the field off the
             command line and still documents it.
         choices: the only values allowed.
-        parse: "count" (sizes with suffix K, M, B, T), "path" (`~` is the home folder), or a function of the
-            text that raises ValueError.
+        parse: "count" (sizes with suffix K, M, B, T), "path" (`~` is the home folder), "auto" (a number, or the
+            word auto for 0), or a function of the text that raises ValueError.
         hidden: leave the flag out of help.
     """
     details = {

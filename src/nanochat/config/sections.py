@@ -21,6 +21,8 @@ SECTIONS: dict[str, str] = {
     "train.mid": "nanochat.config.train:MidTrainConfig",
     "train.sft": "nanochat.config.train:SftConfig",
     "eval.chat": "nanochat.config.evaluate:ChatEvalConfig",
+    "bench.train": "nanochat.config.bench:BenchTrainConfig",
+    "bench.matmul": "nanochat.config.bench:BenchMatmulConfig",
     "chat": "nanochat.config.chat:ChatConfig",
 }
 

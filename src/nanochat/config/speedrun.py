@@ -18,8 +18,8 @@ class SpeedrunConfig:
     tag: str = option("", "name of the model; empty is the preset's")
     device: Device = option("auto", "where to compute")
     dtype: Dtype = option("auto", "number format of the computation; auto measures")
-    compile: Choice = option("auto", "torch.compile; auto when a C++ compiler is there")
-    threads: int = option(0, "CPU threads; 0 uses every core")
+    compile: Choice = option("auto", "torch.compile; auto when a compiler is there and it is faster")
+    threads: int = option(0, "CPU threads; 0 chooses")
     scale: float = option(1.0, "factor on the length of every training stage")
     seed: int = option(42, "seed of weights and order; the text stays the same")
 

@@ -26,7 +26,9 @@ class TrainConfig:
 
     tag: str = option("my-model", "name of the model")
     run: str = option("", "name of this run in its records; empty is the tag")
-    device_batch_size: int = option(32, "rows per micro-step", unit="rows")
+    device_batch_size: int = option(
+        32, "rows per micro-step; auto takes as many as fit, on a CPU as many as pay", unit="rows", parse="auto"
+    )
     total_batch_size: int = option(
         0, "tokens per step; 0 chooses, in mid and sft as the stage before", unit="tokens", parse="count"
     )
@@ -41,8 +43,8 @@ class TrainConfig:
     seed: int = option(42, "seed of weights and order")
     device: Device = option("auto", "where to compute")
     dtype: Dtype = option("auto", "number format of the computation; auto measures")
-    compile: Choice = option("auto", "torch.compile; auto when a C++ compiler is there")
-    threads: int = option(0, "CPU threads; 0 uses every core")
+    compile: Choice = option("auto", "torch.compile; auto when a compiler is there and it is faster")
+    threads: int = option(0, "CPU threads; 0 chooses")
     require_attn: AttentionName = option(
         "any", "attention kernel without which the run is refused; any takes the fastest"
     )
@@ -52,13 +54,18 @@ class TrainConfig:
     )
 
     def __post_init__(self) -> None:
-        for name in ("device_batch_size", "keep"):
-            if getattr(self, name) < 1:
-                raise UsageError(
-                    f"{name} ({getattr(self, name)}) must be at least 1", f"try --{name.replace('_', '-')} 1"
-                )
+        if self.keep < 1:
+            raise UsageError(f"keep ({self.keep}) must be at least 1", "try --keep 1")
         for name in (
-            *("total_batch_size", "num_steps", "eval_every", "eval_tokens", "save_every", "sample_every"),
+            *(
+                "device_batch_size",
+                "total_batch_size",
+                "num_steps",
+                "eval_every",
+                "eval_tokens",
+                "save_every",
+                "sample_every",
+            ),
             *("seed", "threads"),
         ):
             if getattr(self, name) < 0:
@@ -74,18 +81,20 @@ class TrainConfig:
                 )
 
     def micro_steps(self, sequence_len: int, total_batch_size: int) -> int:
-        """Micro-steps in a step.
+        """Micro-steps in a step; the most there can be, of one row each, where rows per micro-step are to be chosen.
 
         Raises:
             UsageError: the total batch is not a multiple of the tokens of one micro-step.
         """
-        tokens = self.device_batch_size * sequence_len
+        rows = self.device_batch_size or 1
+        tokens = rows * sequence_len
         if total_batch_size % tokens:
             nearest = max(1, round(total_batch_size / tokens)) * tokens
             raise UsageError(
                 f"total_batch_size ({total_batch_size}) must be divisible by device_batch_size * sequence_len "
-                f"({self.device_batch_size} * {sequence_len} = {tokens})",
-                f"try --total-batch-size {nearest}, or lower --device-batch-size",
+                f"({rows} * {sequence_len} = {tokens})",
+                f"try --total-batch-size {nearest}"
+                + (", or lower --device-batch-size" if self.device_batch_size > 1 else ""),
             )
         return total_batch_size // tokens
 

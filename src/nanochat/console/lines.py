@@ -149,6 +149,7 @@ def _figures_line(board: Board, stage: StageTracker, width: int, now: float) -> 
                 Part(f"  loss {loss_text(stage.last.loss)}", "bold"),
                 Part(sparkline(stage.losses, min(30, max(8, width - 54))), "cyan", 3),
                 Part(f"{short(stage.last.tokens_per_s)} tok/s", "", 2),
+                Part(_mfu_text(stage), "", 5),
                 elapsed,
                 Part(_val_text(stage), "", 4),
             ],
@@ -201,6 +202,7 @@ def log_line(stage: StageTracker, now: float) -> Text:
             Part(f"loss {loss_text(stage.last.loss)}"),
             Part(_val_text(stage)),
             Part(f"{short(stage.last.tokens_per_s)} tok/s"),
+            Part(_mfu_text(stage)),
         ]
     else:
         parts += [Part(rate_text(stage)), Part(safe(stage.detail))]
@@ -234,6 +236,7 @@ def finished_line(event: StageFinished, stage: StageTracker | None, seconds: flo
             Part(f"val {loss_text(val)} bpb" if val is not None else "", "", 3),
             Part(duration(seconds), "", 2),
             Part(f"({short(rate)} tok/s)" if rate is not None else "", "dim", 5),
+            Part(f"{size(summary['peak_memory_bytes'])} at most" if "peak_memory_bytes" in summary else "", "dim", 6),
         ]
         return fit(parts, width)
     if "shards" in summary:
@@ -257,6 +260,13 @@ def score_lines(stage: str, scores: Sequence[Evaluated], width: int | None) -> l
 
 def _percent(value: float) -> str:
     return f"{value:.0%}" if math.isfinite(value) else "?"
+
+
+def _mfu_text(stage: StageTracker) -> str:
+    """`mfu 41%`, or `mfu n/a` where the device's peak is unknown; nothing for a log that does not say."""
+    if stage.peak_known is None:
+        return ""
+    return f"mfu {stage.mfu:.0%}" if stage.mfu is not None else "mfu n/a"
 
 
 def _val_text(stage: StageTracker) -> str:

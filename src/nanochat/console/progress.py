@@ -30,6 +30,7 @@ from nanochat.console.lines import (
 from nanochat.console.tracker import StageTracker
 from nanochat.console.words import safe, to_ascii
 from nanochat.runtime.events import (
+    BetweenSteps,
     Evaluated,
     Event,
     Notice,
@@ -104,6 +105,8 @@ class ConsoleProgress:
             case StepDone():
                 self._stage(event.stage).on_step(event, self._clock())
                 self._log()
+            case BetweenSteps():
+                self._stage(event.stage).on_side_work(event)
             case StageProgress():
                 stage = self._stage(event.stage)
                 if event.done < stage.done:  # the next model is asked: the scores of the last one are complete

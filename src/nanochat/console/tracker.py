@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from nanochat.runtime.events import StageProgress, StageStarted, StepDone
+from nanochat.runtime.events import BetweenSteps, StageProgress, StageStarted, StepDone
 
 TRAINING = frozenset({"base", "mid", "sft", "rl"})
 LOSSES_KEPT = 30
@@ -43,13 +43,55 @@ class Pace:
         amount, seconds = self._amount, self._seconds
         return amount / seconds if amount > 0 and seconds > 0 else None
 
-    def left(self, total: float, now: float) -> float | None:
-        """Seconds to `total`. Counts down while an update is due, but no further than one update takes."""
+    def left(self, total: float, now: float, aside: float = 0.0, aside_now: float = 0.0) -> float | None:
+        """Seconds to `total`. Counts down while an update is due, but no further than one update takes.
+
+        Args:
+            total: where the end is.
+            now: of the clock that `add` was given.
+            aside: seconds that other work will take besides.
+            aside_now: part of these that comes before the next update.
+        """
         rate, at, updates = self.rate, self.at, self._updates
         if rate is None or at is None or updates <= 0:
             return None
-        due = min(max(0.0, now - at), self._seconds / updates)
-        return max(0.0, (total - self.done) / rate - due)
+        due = min(max(0.0, now - at), self._seconds / updates + aside_now)
+        return max(0.0, (total - self.done) / rate + aside - due)
+
+
+@dataclass(slots=True)
+class SideWork:
+    """Work between steps of one kind: evaluations, checkpoints or samples.
+
+    Attributes:
+        every: steps between two of them; 0 only at the end.
+        seconds: one takes; a mean that leans to the newest. None before the first.
+        last: step after which it was done last.
+    """
+
+    every: int
+    seconds: float | None = None
+    last: int = 0
+
+    def add(self, step: int, seconds: float) -> None:
+        """It was done once more."""
+        self.last = step
+        self.seconds = seconds if self.seconds is None else (self.seconds + seconds) / 2
+
+    def to_come(self, step: int, total: int) -> int:
+        """How many more, after `step` of `total` steps; that of `step` itself counts until it was done."""
+        behind = max(step - 1, self.last)
+        regular = (total - 1) // self.every - min(behind, total - 1) // self.every if self.every else 0
+        return regular + (behind < total)
+
+    def left(self, step: int, total: int) -> float:
+        """Seconds that all of them will take; 0 as long as none was measured."""
+        return self.to_come(step, total) * (self.seconds or 0.0)
+
+    def due(self, step: int, total: int) -> float:
+        """Seconds that the one after `step` takes, if there is one that was not done yet."""
+        planned = step == total or (self.every > 0 and step % self.every == 0)
+        return (self.seconds or 0.0) if planned and step > self.last else 0.0
 
 
 @dataclass(slots=True)
@@ -70,6 +112,9 @@ class StageTracker:
         first: first step of this run.
         last: newest step.
         val_bpb: newest validation.
+        peak_known: whether the device's peak is known, for its share; None where nothing is said of it.
+        side: other work that is scheduled, by its kind.
+        aside_s: seconds it has taken so far; the pace of steps does not count them.
     """
 
     name: str
@@ -85,6 +130,9 @@ class StageTracker:
     first: StepDone | None = None
     last: StepDone | None = None
     val_bpb: float | None = None
+    peak_known: bool | None = None
+    side: dict[str, SideWork] = field(default_factory=dict)
+    aside_s: float = 0.0
 
     @classmethod
     def start(cls, event: StageStarted, now: float) -> StageTracker:
@@ -98,6 +146,8 @@ class StageTracker:
             total=event.total_steps if training else 0,
             done=(event.resumed_from or 0) if training else 0,
             unit="steps" if training else "",
+            peak_known=event.machine["peak_flops"] is not None if "peak_flops" in event.machine else None,
+            side={work: SideWork(every=every, last=event.resumed_from or 0) for work, every in event.schedule.items()},
         )
         if not training:
             tracker.pace.add(0, now)
@@ -118,9 +168,15 @@ class StageTracker:
         self.training, self.unit = True, "steps"
         self.done, self.total = event.step, event.total_steps
         self.losses = (*self.losses, event.loss)[-LOSSES_KEPT:]
-        self.pace.add(event.step, now)
+        self.pace.add(event.step, now - self.aside_s)
         self.first = self.first or event
         self.last = event
+
+    def on_side_work(self, event: BetweenSteps) -> None:
+        """An evaluation, a checkpoint or samples were made; those that nobody announced stay in the pace of steps."""
+        if event.work in self.side:
+            self.side[event.work].add(event.step, event.seconds)
+            self.aside_s += event.seconds
 
     def on_progress(self, event: StageProgress, now: float) -> None:
         """Progress of other work. Another unit, or less done than before, is a new piece of it."""
@@ -137,8 +193,18 @@ class StageTracker:
         return max(0.0, now - self.started_at)
 
     def left(self, now: float) -> float | None:
-        """Seconds to the end of what is under way; None when unknown."""
-        return self.pace.left(self.total, now) if self.total > 0 else None
+        """Seconds to the end of what is under way, with the evaluations and checkpoints to come; None when unknown."""
+        if self.total <= 0:
+            return None
+        step, total = int(self.done), int(self.total)
+        aside = sum(work.left(step, total) for work in self.side.values())
+        due = sum(work.due(step, total) for work in self.side.values())
+        return self.pace.left(self.total, now - self.aside_s, aside, due)
+
+    @property
+    def mfu(self) -> float | None:
+        """Share of the device's peak in the newest steps; None when the peak is unknown."""
+        return self.last.mfu if self.last else None
 
     @property
     def tokens_per_s(self) -> float | None:

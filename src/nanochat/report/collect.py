@@ -59,6 +59,8 @@ class StageReport:
     train_s: float | None
     eval_s: float | None
     tokens_per_s: float | None  # median over the steps
+    mfu: float | None  # as well
+    peak_memory_bytes: int | None
     losses: tuple[float, ...]  # training loss, one a step
     val_bpb: tuple[float, ...]  # in the order of evaluation
     tasks: Mapping[str, TaskScore]
@@ -141,6 +143,7 @@ def _stage(stage_dir: Path, config: Record, events: Sequence[Record]) -> StageRe
     bpb = _numbers((e for e in evaluated if e.get("name") == "val_bpb"), "value")
     started = _of(events, "StageStarted")
     rates = _numbers(steps, "tokens_per_s")
+    shares = _numbers(steps, "mfu")
     return StageReport(
         name=stage_dir.name,
         finished=bool(finished),
@@ -150,6 +153,8 @@ def _stage(stage_dir: Path, config: Record, events: Sequence[Record]) -> StageRe
         train_s=_number(finished.get("elapsed_s", last.get("elapsed_s"))),
         eval_s=sum(eval_times) if eval_times else None,
         tokens_per_s=statistics.median(rates) if rates else None,
+        mfu=statistics.median(shares) if shares else None,
+        peak_memory_bytes=_whole(finished.get("peak_memory_bytes")),
         losses=_numbers(steps, "loss"),
         val_bpb=bpb or _numbers([*evals, finished], "val_bpb")[:1],
         tasks=_tasks(evals, evaluated),

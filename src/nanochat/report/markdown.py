@@ -172,10 +172,13 @@ def _time(report: RunReport) -> list[str]:
         if not stage.finished and stage.total_steps is not None:
             done += f" of {stage.total_steps:,}"
         rate = "-" if stage.tokens_per_s is None else f"{stage.tokens_per_s:,.0f}"
-        rows.append((stage.name, done, _whole(stage.tokens), rate, _seconds(stage.train_s), _seconds(stage.eval_s)))
+        mfu = "n/a" if stage.mfu is None else f"{stage.mfu:.1%}"
+        memory = "-" if stage.peak_memory_bytes is None else f"{stage.peak_memory_bytes / 2**30:.2f} GiB"
+        times = (_seconds(stage.train_s), _seconds(stage.eval_s))
+        rows.append((stage.name, done, _whole(stage.tokens), rate, mfu, memory, *times))
     if not rows:
         return ["Nothing has been trained yet."]
-    lines = _table(("stage", "steps", "tokens", "tokens/s", "training", "evaluation"), rows)
+    lines = _table(("stage", "steps", "tokens", "tokens/s", "MFU", "peak memory", "training", "evaluation"), rows)
     plan = {key: value for key, value in report.plan.items() if _is_plain(value)}
     return [*lines, "", "Planned beforehand:", "", *_pairs(plan, "")] if plan else lines
 

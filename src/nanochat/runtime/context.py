@@ -12,7 +12,8 @@ class RunContext:
     """Passed to every stage, so that importing a module reads no environment, device or argument.
 
     `device` is a torch device string, `dtype` the compute dtype's name (float32, bfloat16, float16), `compile` whether
-    torch.compile may be used, `threads` the CPU threads torch was given.
+    torch.compile may be used, `threads` the CPU threads torch was given. `open` names those of the three that nobody
+    has asked for: a stage may measure and change them.
     """
 
     paths: Paths
@@ -20,5 +21,6 @@ class RunContext:
     dtype: str = "float32"
     compile: bool = False
     threads: int = 1
+    open: frozenset[str] = frozenset()
     rank: int = 0
     world_size: int = 1

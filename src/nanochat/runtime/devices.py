@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 
 from nanochat.errors import UsageError
+from nanochat.runtime.caches import keep_compiled
 from nanochat.runtime.context import RunContext
 from nanochat.runtime.paths import Paths
 
@@ -61,15 +62,15 @@ def pick_dtype(wanted: str, device: str) -> str:
     return "bfloat16" if rates["bfloat16"] >= BF16_GAIN * rates["float32"] else "float32"
 
 
-def matmul_rates(dtypes: Sequence[str], size: int = 512, seconds: float = 0.5) -> dict[str, float]:
-    """Floating-point operations per second of a CPU matmul in each dtype.
+def matmul_rates(dtypes: Sequence[str], size: int = 512, seconds: float = 0.5, device: str = "cpu") -> dict[str, float]:
+    """Floating-point operations per second of a square matmul in each dtype.
 
     The dtypes take turns and the best of all repeats counts, so that a core busy elsewhere misleads less. Takes
     `seconds` or, on a slow machine, three turns.
     """
     import torch
 
-    matrices = {name: torch.ones(size, size, dtype=getattr(torch, name)) for name in dtypes}
+    matrices = {name: torch.ones(size, size, dtype=getattr(torch, name), device=device) for name in dtypes}
     best = dict.fromkeys(dtypes, math.inf)
     begun, turns = time.perf_counter(), 0
     while turns < 3 or time.perf_counter() - begun < seconds:
@@ -77,8 +78,19 @@ def matmul_rates(dtypes: Sequence[str], size: int = 512, seconds: float = 0.5) -
         for name, matrix in matrices.items():
             start = time.perf_counter()
             matrix @ matrix
+            synchronize(device)
             best[name] = min(best[name], time.perf_counter() - start)
     return {name: 2 * size**3 / took for name, took in best.items()}
+
+
+def synchronize(device: str) -> None:
+    """Wait until the device has done all it was given; a CPU has always."""
+    import torch
+
+    if device == "cuda":
+        torch.cuda.synchronize()
+    elif device == "mps":
+        torch.mps.synchronize()
 
 
 def cxx_compiler() -> str | None:
@@ -105,7 +117,8 @@ def pick_compile(wanted: str, device: str) -> tuple[bool, str]:
     return not lacking, lacking
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
+    """The processor as it calls itself."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:  # noqa: PTH123 - a virtual file
             for line in file:
@@ -121,7 +134,7 @@ def describe_machine() -> dict[str, Any]:
     import torch
 
     machine: dict[str, Any] = {
-        "cpu": _cpu_name(),
+        "cpu": cpu_name(),
         "cores": pick_threads(0),
         "memory_bytes": psutil.virtual_memory().total,
         "system": f"{platform.system()} {platform.machine()}",
@@ -148,7 +161,7 @@ def peak_memory_bytes() -> int:
 def open_context(
     paths: Paths, *, device: str = "auto", dtype: str = "auto", compile: str = "auto", threads: int = 0
 ) -> tuple[RunContext, list[str]]:
-    """Decide where to compute, and tell torch how many threads it has.
+    """Decide where to compute, and tell torch how many threads it has and where it keeps compiled code.
 
     Returns:
         The context, and lines a person should read about what this machine lacks.
@@ -156,11 +169,20 @@ def open_context(
     Raises:
         UsageError: something was asked for that is not there.
     """
+    keep_compiled(paths, os.environ)
     import torch
 
     count = pick_threads(threads)
     torch.set_num_threads(count)
     place = pick_device(device)
     use_compile, lacking = pick_compile(compile, place)
-    context = RunContext(paths=paths, device=place, dtype=pick_dtype(dtype, place), compile=use_compile, threads=count)
+    asked = {"dtype": dtype != "auto", "compile": compile != "auto" or not use_compile, "threads": threads > 0}
+    context = RunContext(
+        paths=paths,
+        device=place,
+        dtype=pick_dtype(dtype, place),
+        compile=use_compile,
+        threads=count,
+        open=frozenset(name for name, given in asked.items() if place == "cpu" and not given),
+    )
     return context, [lacking] if lacking else []

@@ -28,7 +28,10 @@ OnEvent = Callable[[Event], None]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StageStarted(Event):
-    """A stage begins or goes on. `resumed_from` is the step it goes on from, or None."""
+    """A stage begins or goes on. `resumed_from` is the step it goes on from, or None.
+
+    `schedule` says after how many steps each kind of work of `BetweenSteps` comes, 0 only after the last one.
+    """
 
     stage: str
     tag: str
@@ -37,6 +40,7 @@ class StageStarted(Event):
     tokens: int = 0
     resumed_from: int | None = None
     machine: Mapping[str, Any] = field(default_factory=dict)
+    schedule: Mapping[str, int] = field(default_factory=dict)
     plan: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -53,7 +57,10 @@ class StageProgress(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepDone(Event):
-    """One optimizer step. `step` counts finished steps; `tokens` are those of this stage so far."""
+    """One optimizer step. `step` counts finished steps; `tokens` are those of this stage so far.
+
+    `mfu` is the share of the device's peak that the model's own arithmetic takes, None where the peak is unknown.
+    """
 
     stage: str
     step: int
@@ -63,6 +70,17 @@ class StepDone(Event):
     tokens_per_s: float
     tokens: int
     elapsed_s: float
+    mfu: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BetweenSteps(Event):
+    """What was done after a step and took time: `work` is evaluation, checkpoint or samples."""
+
+    stage: str
+    step: int
+    work: str
+    seconds: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -110,13 +110,12 @@ def finetune(
         tokenizer, model_config = start.tokenizer, start.model_config
         model = GPT(model_config)
         model.load_state_dict(start.model_state)
-        run.prepare(model)
-
         sequence_len = model_config.sequence_len
         batch_tokens = config.total_batch_size or int(start.state["total_batch_size"])
         config.micro_steps(sequence_len, batch_tokens)
         mixture = pocket_mixture(stage, config.conversations, config.seed)
         steps = config.num_steps or max(1, len(mixture) * MEAN_CONVERSATION_TOKENS // batch_tokens)
+        run.place(model, batch_tokens=batch_tokens, steps=steps)
         source = ConversationBatches(
             lambda i: _trainable(render(tokenizer, mixture[i]), train_all=train_all),
             len(mixture),
@@ -129,7 +128,7 @@ def finetune(
             model,
             LearningRates().scaled(config.lr_scale),
             plain=True,
-            compile=context.compile,
+            compile=run.context.compile,
         )
         # momenta go on from the stage before: a first step without them is as large as the learning rate in every
         # coordinate, and undoes much of what was learnt (loss 0.5 -> 2.5 on pocket)
@@ -154,7 +153,7 @@ def finetune(
             validation=fixed_batches(
                 validation_conversations(tokenizer, train_all=train_all),
                 sequence_len,
-                config.device_batch_size,
+                run.device_batch.rows,
                 tokenizer.bos,
             ),
             data={"name": "pocket", "conversations": len(mixture), "mixture": mixture.counts},

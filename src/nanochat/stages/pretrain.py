@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from nanochat.checkpoints.selector import resolve
 from nanochat.checkpoints.store import load_checkpoint
 from nanochat.config.model import ModelConfig
 from nanochat.config.train import BaseTrainConfig
+from nanochat.data.amount import estimate_tokens
 from nanochat.data.loader import RowLoader, validation_rows
 from nanochat.data.shards import DataSet, count_documents
 from nanochat.errors import UsageError
@@ -22,6 +24,8 @@ from nanochat.training.horizon import RULES, Horizon, plan_horizon
 from nanochat.training.loop import Dials
 from nanochat.training.optimizer import LearningRates, build_optimizer
 from nanochat.training.schedule import lr_multiplier, muon_momentum, weight_decay_at
+
+EPOCHS_THAT_TEACH = 4  # up to here repeated text is nearly as good as new text (arXiv 2305.16264)
 
 
 def base_rates(config: BaseTrainConfig) -> LearningRates:
@@ -53,6 +57,19 @@ def base_horizon(config: BaseTrainConfig, model: ModelConfig) -> Horizon:
     )
     config.micro_steps(model.sequence_len, horizon.batch_tokens)
     return horizon
+
+
+def tell_epochs(dataset: DataSet, tokenizer: Tokenizer, tokens: int, notice: Callable[[str, str], None]) -> None:
+    """Say so when the text is shorter than the run, and warn where repeating it no longer teaches much."""
+    there = estimate_tokens(dataset, tokenizer)
+    epochs = tokens / max(1, there)
+    if epochs <= 1:
+        return
+    notice(
+        f"data set {dataset.name!r} has about {there / 1e6:.3g}M tokens, the run takes {tokens / 1e6:.3g}M: "
+        f"it will see everything {epochs:.1f} times (more text, or a lower --ratio or --num-steps, would change that)",
+        "warning" if epochs > EPOCHS_THAT_TEACH else "info",
+    )
 
 
 def pretrain(config: BaseTrainConfig, context: RunContext, on_event: OnEvent) -> StageResult:
@@ -93,13 +110,13 @@ def pretrain(config: BaseTrainConfig, context: RunContext, on_event: OnEvent) ->
             model.load_state_dict(start.model_state)
         else:
             init_weights(model, config.seed)
-        run.prepare(model)
+        run.place(model, batch_tokens=horizon.batch_tokens, steps=horizon.steps)
         optimizer = build_optimizer(
             model,
             base_rates(config),
             batch_scale=horizon.batch_scale,
             weight_decay=horizon.weight_decay,
-            compile=context.compile,
+            compile=run.context.compile,
         )
         if start and start.optimizer_state:
             optimizer.load_state_dict(start.optimizer_state)
@@ -112,6 +129,8 @@ def pretrain(config: BaseTrainConfig, context: RunContext, on_event: OnEvent) ->
             tails=config.tails,
         )
         rows = list(validation_rows(dataset.validation, tokenizer, model_config.sequence_len, config.eval_tokens))
+
+        tell_epochs(dataset, tokenizer, horizon.tokens, run.notice)
 
         def dials(step: int) -> Dials:
             return Dials(
@@ -135,6 +154,6 @@ def pretrain(config: BaseTrainConfig, context: RunContext, on_event: OnEvent) ->
             total_steps=horizon.steps,
             total_batch_size=horizon.batch_tokens,
             dials=dials,
-            validation=text_batches(rows, config.device_batch_size),
+            validation=text_batches(rows, run.device_batch.rows),
             data={"name": dataset.name, "shards": len(dataset.train), "documents": count_documents(dataset)},
         )

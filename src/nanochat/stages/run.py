@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,17 +15,17 @@ from filelock import FileLock, Timeout
 
 from nanochat.checkpoints.layout import clear_finished, mark_finished, read_finished, read_json, step_of
 from nanochat.checkpoints.store import Checkpoint, latest_valid, load_checkpoint, save_checkpoint
+from nanochat.config.model import ModelConfig
 from nanochat.config.train import TrainConfig
 from nanochat.engine.engine import Engine
-from nanochat.errors import UsageError
+from nanochat.errors import DivergedError, UsageError
 from nanochat.evaluation.bpb import bits_per_byte
-from nanochat.model.backends import AttentionChoice, choose_attention, this_machine
 from nanochat.model.gpt import GPT
-from nanochat.model.linear import check_fp8, use_fp8
-from nanochat.model.sizes import count_parameters
+from nanochat.model.sizes import count_parameters, flops_per_token
 from nanochat.runtime.context import RunContext
 from nanochat.runtime.devices import describe_machine
 from nanochat.runtime.events import (
+    BetweenSteps,
     CheckpointSaved,
     Evaluated,
     EventLog,
@@ -35,9 +36,13 @@ from nanochat.runtime.events import (
     fan_out,
 )
 from nanochat.runtime.files import atomic_write_json, translate_os_errors
+from nanochat.runtime.memory import forget_peak, peak_bytes
+from nanochat.runtime.peaks import peak_of, utilization
 from nanochat.stages.samples import take_samples
+from nanochat.stages.settle import Placement, choose_device_batch, choose_settings, place_model
 from nanochat.tokenizer.tokenizer import Tokenizer
 from nanochat.training.batches import Batch, BatchSource
+from nanochat.training.device_batch import DeviceBatch
 from nanochat.training.loop import Dials, Loop, TrainState, compiled_loss
 from nanochat.training.optimizer import Optimizer
 from nanochat.training.scaler import LossScaler
@@ -90,8 +95,9 @@ class StageRun:
         self._log = EventLog(self.folder / "events.jsonl")
         self._outside = on_event
         self.on_event = fan_out(self._log, on_event)
-        self.attention: AttentionChoice | None = None
-        self._kernels: list[str] = []  # what `prepare` chose, to be told when the stage has begun
+        self._placement: Placement | None = None
+        self.device_batch = DeviceBatch(rows=1, step_rows=1)
+        self._probe: Mapping[str, Any] = {}
 
     def notice(self, message: str, level: str = "warning") -> None:
         """Tell one line."""
@@ -150,23 +156,38 @@ class StageRun:
         newest = latest_valid(self.folder, self.notice)
         return load_checkpoint(newest, with_optimizer=True) if newest else None
 
-    def prepare(self, model: GPT) -> GPT:
-        """Put a model where the run computes, in its dtype, with the kernels the machine has for it.
+    def place(self, model: GPT, *, batch_tokens: int, steps: int) -> GPT:
+        """Put a model where the run computes, with what is chosen for it: rows per micro-step, what is open in the
+        context, kernels.
 
         Raises:
             UsageError: a kernel or a number format was required that cannot be had.
         """
-        context, config = self.context, self.config
-        machine = this_machine(context.device, context.dtype, compile=context.compile)
-        if config.fp8:
-            check_fp8(machine.device, machine.capability)
-        self.attention = choose_attention(machine, model.config, require=config.require_attn)
-        model.to(context.device).compute_in(getattr(torch, context.dtype)).use_attention(self.attention.attend)
-        model.recompute = config.activation_checkpointing
-        self._kernels = [self.attention.line]
-        if config.fp8:
-            self._kernels.append(f"fp8: {use_fp8(model.blocks)} matrices are multiplied in 8 bits")
-        return model.train()
+        self._prepare(model)
+        batch = choose_device_batch(self.config, model, self.context, batch_tokens, self.notice)
+        self.device_batch = batch
+        before = self.context
+        self.context, self._probe = choose_settings(
+            model,
+            self.context,
+            self.config.tag,
+            self.stage,
+            batch.rows,
+            steps * batch.step_rows // batch.rows,
+            self.notice,
+        )
+        return model if self.context == before else self._prepare(model)
+
+    def _prepare(self, model: GPT) -> GPT:
+        config = self.config
+        self._placement = place_model(
+            model,
+            self.context,
+            require_attn=config.require_attn,
+            fp8=config.fp8,
+            recompute=config.activation_checkpointing,
+        )
+        return model
 
     def _settings(self) -> dict[str, Any]:
         return dataclasses.asdict(self.config)
@@ -202,8 +223,18 @@ class StageRun:
         validation: list[Batch],
         data: Mapping[str, Any],
     ) -> StageResult:
-        """Run the loop from where it stands to the end, and mark the stage finished."""
+        """Run the loop from where it stands to the end, and mark the stage finished.
+
+        Raises:
+            UsageError: the tokenizer belongs to another model.
+            DivergedError: the losses are not numbers; the hint names the last good checkpoint.
+            OutOfMemoryError, Interrupted: as the loop does.
+        """
         config, model_config = self.config, model.config
+        check_vocabulary(tokenizer, model_config, self.folder)
+        peak = peak_of(self.context)
+        token_flops = flops_per_token(model_config)
+        forget_peak(self.context.device)
         state = TrainState(**resumed.state["train"]) if resumed else TrainState()
         counts = count_parameters(model_config)
         parameters = {"total": counts.total} | dataclasses.asdict(counts)
@@ -213,7 +244,11 @@ class StageRun:
             "dtype": self.context.dtype,
             "compile": self.context.compile,
             "threads": self.context.threads,
-            "attention": self.attention.record() if self.attention else None,
+            "attention": self._placement.attention.record() if self._placement else None,
+            "device_batch_size": self.device_batch.rows,
+            "peak_flops": peak.flops,
+            "peak": peak.text,
+            **({"probe": self._probe} if self._probe else {}),
         }
         atomic_write_json(
             self.folder / "config.json",
@@ -237,18 +272,26 @@ class StageRun:
                 tokens=total_steps * total_batch_size,
                 resumed_from=state.step if resumed else None,
                 machine=machine,
+                schedule={
+                    "evaluation": config.eval_every,
+                    "checkpoint": config.save_every,
+                    "samples": config.sample_every,
+                },
             )
         )
-        for line in self._kernels:
+        for line in self._placement.lines if self._placement else ():
             self.notice(line, level="info")
         token_bytes = tokenizer.token_bytes()
         scaler = None
         if model.compute_dtype == torch.float16:
             scaler = LossScaler(**(resumed.state.get("scaler") or {}) if resumed else {})
 
+        def measure(rows: int) -> float:
+            batches = ((part.ids, part.targets) for batch in validation for part in batch.parts(rows))
+            return bits_per_byte(model, batches, token_bytes)
+
         def evaluate(state: TrainState) -> None:
-            batches = ((batch.ids, batch.targets) for batch in validation)
-            val_bpb = bits_per_byte(model, batches, token_bytes)
+            val_bpb = self.device_batch.attempt(measure)
             state.note_validation(val_bpb)
             self.on_event(Evaluated(stage=self.stage, step=state.step, name="val_bpb", value=val_bpb))
 
@@ -280,22 +323,24 @@ class StageRun:
             loss=compiled_loss(model, use_compile=self.context.compile),
             optimizer=optimizer,
             source=source,
-            rows=total_batch_size // model_config.sequence_len,
-            micro_rows=config.device_batch_size,
+            rows=self.device_batch.step_rows,
+            device_batch=self.device_batch,
             total_steps=total_steps,
             dials=dials,
             device=self.context.device,
-            evaluate=evaluate,
-            save=save,
+            evaluate=self._timed("evaluation", evaluate),
+            save=self._timed("checkpoint", save),
             eval_every=config.eval_every,
             save_every=config.save_every,
             on_event=self.on_event,
-            sample=sample,
+            mfu=lambda rate: utilization(token_flops, rate, peak, self.context.world_size),
+            sample=self._timed("samples", sample),
             sample_every=config.sample_every,
             scaler=scaler,
         )
-        state = loop.run(state)
-        sample(state)
+        with self._naming_last_good():
+            state = loop.run(state)
+        self._timed("samples", sample)(state)
         summary = _json_safe(
             {
                 "step": state.step,
@@ -306,11 +351,48 @@ class StageRun:
                 "val_bpb": state.val_bpb,
                 "best_step": state.best_step,
                 "best_bpb": state.best_bpb,
+                "peak_memory_bytes": peak_bytes(self.context.device),
             }
         )
         mark_finished(self.folder, summary)
         self.on_event(StageFinished(stage=self.stage, step=state.step, elapsed_s=state.elapsed_s, summary=summary))
         return StageResult(folder=self.folder, summary=summary)
+
+    def _timed(self, work: str, function: Callable[[TrainState], None]) -> Callable[[TrainState], None]:
+        """The same function, telling how long it took."""
+
+        def timed(state: TrainState) -> None:
+            started = time.perf_counter()
+            function(state)
+            seconds = time.perf_counter() - started
+            self.on_event(BetweenSteps(stage=self.stage, step=state.step, work=work, seconds=round(seconds, 4)))
+
+        return timed
+
+    @contextmanager
+    def _naming_last_good(self) -> Iterator[None]:
+        """Adds to the error of a run that diverged where the weights from before are."""
+        try:
+            yield
+        except DivergedError as error:
+            good = latest_valid(self.folder)
+            kept = "no checkpoint had been saved yet"
+            if good is not None:
+                kept = f"the last good checkpoint is {self.config.tag}:{self.stage}@{step_of(good)} in {good}"
+            raise DivergedError(error.message, f"{kept}; {error.hint}") from None
+
+
+def check_vocabulary(tokenizer: Tokenizer, model_config: ModelConfig, folder: Path) -> None:
+    """Refuse a tokenizer that has other tokens than the model.
+
+    Raises:
+        UsageError: the numbers of tokens differ.
+    """
+    if tokenizer.vocab_size != model_config.vocab_size:
+        raise UsageError(
+            f"the tokenizer has {tokenizer.vocab_size} tokens, the model {model_config.vocab_size}",
+            f"they must come from one checkpoint: choose another model with --from, or delete {folder} and train anew",
+        )
 
 
 def _json_safe(values: dict[str, Any]) -> dict[str, Any]:

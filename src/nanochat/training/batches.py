@@ -38,6 +38,11 @@ class Batch:
         """How many targets count."""
         return int((self.targets >= 0).sum())
 
+    def parts(self, rows: int) -> Iterator[Batch]:
+        """The batch in pieces of at most `rows` rows."""
+        for at in range(0, len(self.ids), rows):
+            yield Batch(self.ids[at : at + rows], self.targets[at : at + rows])
+
 
 class BatchSource(Protocol):
     """What the training loop draws from."""

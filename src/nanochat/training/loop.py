@@ -20,6 +20,7 @@ from nanochat.errors import DivergedError, Interrupted
 from nanochat.runtime.events import Notice, OnEvent, StepDone
 from nanochat.runtime.stop import StopRequest
 from nanochat.training.batches import Batch, BatchSource
+from nanochat.training.device_batch import DeviceBatch
 from nanochat.training.optimizer import Optimizer
 from nanochat.training.scaler import LossScaler
 
@@ -76,12 +77,14 @@ class Loop:
         optimizer: takes the steps.
         source: gives the rows.
         rows: rows of a step, in all.
-        micro_rows: rows at a time.
+        device_batch: rows at a time; lowered when memory ends, where it may.
         total_steps: when to end.
         dials: schedules by step.
         device: where batches go.
         evaluate: validates; called every `eval_every` steps (0 never) and after the last one.
-        save: writes a checkpoint; every `save_every` steps (0 never), when stopped, and after the last one.
+        save: writes a checkpoint; every `save_every` steps (0 never) whose losses are fine, when stopped, and after
+            the last one.
+        mfu: share of the device's peak at so many tokens per second, or None.
         sample: lets the model say something; every `sample_every` steps (0 never), not after the last one.
         scaler: of the loss, for float16.
     """
@@ -91,7 +94,7 @@ class Loop:
     optimizer: Optimizer
     source: BatchSource
     rows: int
-    micro_rows: int
+    device_batch: DeviceBatch
     total_steps: int
     dials: Callable[[int], Dials]
     device: str
@@ -100,6 +103,7 @@ class Loop:
     eval_every: int
     save_every: int
     on_event: OnEvent
+    mfu: Callable[[float], float | None] = lambda tokens_per_s: None
     sample: Callable[[TrainState], None] = lambda state: None
     sample_every: int = 0
     scaler: LossScaler | None = None
@@ -133,7 +137,8 @@ class Loop:
                 last = state.step == self.total_steps
                 if last or (self.eval_every and state.step % self.eval_every == 0):
                     self.evaluate(state)
-                if last or stop.requested or (self.save_every and state.step % self.save_every == 0):
+                scheduled = self.save_every and state.step % self.save_every == 0
+                if last or stop.requested or (scheduled and not bad_steps):
                     self.save(state)
                     saved_at = state.step
                 if not last and not stop.requested and self.sample_every and state.step % self.sample_every == 0:
@@ -146,20 +151,9 @@ class Loop:
         return state
 
     def _step(self, batch: Batch, step: int) -> float:
-        """One update; the loss is a mean over all targets of the step, however it is cut into micro-batches.
-
-        The device is waited for once, when all micro-steps are under way.
-        """
+        """One update; the loss is a mean over all targets of the step, however it is cut into micro-batches."""
         supervised = batch.supervised  # counted where the batch was made, not on the device
-        count = max(1, supervised)
-        scale = self.scaler.scale if self.scaler else 1.0
-        ids, targets = (to_device(rows, self.device) for rows in (batch.ids, batch.targets))
-        losses = []
-        for at in range(0, self.rows, self.micro_rows):
-            loss = self.loss(ids[at : at + self.micro_rows], targets[at : at + self.micro_rows]) / count
-            (loss * scale).backward()
-            losses.append(loss.detach())
-        total = float(torch.stack(losses).sum())
+        total = self.device_batch.attempt(lambda rows: self._gradients(batch, rows, max(1, supervised)))
         if math.isfinite(total) and supervised and self._unscaled(step):
             dials = self.dials(step)
             self.optimizer.step(
@@ -167,6 +161,21 @@ class Loop:
             )
         self.optimizer.zero_grad()
         return total
+
+    def _gradients(self, batch: Batch, rows: int, count: int) -> float:
+        """Gradients of a step of `count` targets, `rows` at a time, in place of any that an attempt before has left.
+
+        The device is waited for once, when all micro-steps are under way.
+        """
+        self.optimizer.zero_grad()
+        scale = self.scaler.scale if self.scaler else 1.0
+        ids, targets = (to_device(part, self.device) for part in (batch.ids, batch.targets))
+        losses = []
+        for at in range(0, self.rows, rows):
+            loss = self.loss(ids[at : at + rows], targets[at : at + rows]) / count
+            (loss * scale).backward()
+            losses.append(loss.detach())
+        return float(torch.stack(losses).sum())
 
     def _unscaled(self, step: int) -> bool:
         """Undo the scaling of the gradients; False when they overflowed and this update is left out."""
@@ -188,7 +197,7 @@ class Loop:
         if bad_steps == BAD_STEPS_ALLOWED:
             raise DivergedError(
                 f"the loss was not finite for {bad_steps} steps, the last being step {state.step + 1}",
-                "the last good checkpoint is kept; lower the learning rates (--matrix-lr, --embedding-lr)",
+                "lower the learning rates (--matrix-lr, --embedding-lr)",
             )
 
     def _count(self, state: TrainState, batch: Batch, loss: float, seconds: float, rate: _Rate) -> None:
@@ -200,6 +209,7 @@ class Loop:
                 state.loss = state.first_loss = loss
             smoothing = min(0.9, 1 - 1 / (state.step + 1))
             state.loss = smoothing * state.loss + (1 - smoothing) * loss
+        tokens_per_s = rate.add(batch.ids.numel(), seconds)
         self.on_event(
             StepDone(
                 stage=self.stage,
@@ -207,9 +217,10 @@ class Loop:
                 total_steps=self.total_steps,
                 loss=loss,
                 lr_multiplier=self.dials(state.step - 1).lr_multiplier,
-                tokens_per_s=rate.add(batch.ids.numel(), seconds),
+                tokens_per_s=tokens_per_s,
                 tokens=state.tokens,
                 elapsed_s=state.elapsed_s,
+                mfu=self.mfu(tokens_per_s),
             )
         )
 

@@ -1,0 +1,293 @@
+"""Training steps of the same model, three ways: ours, plain float32 and plain bfloat16, all compiled.
+
+    python benchmarks/train.py                        the table that README quotes: depth 4, 8 rows of 512 tokens
+    python benchmarks/train.py --depth 2 --rows 2 --sequence-len 128 --vocab-size 512 --rounds 1 --compile off
+    python benchmarks/train.py --loss 200             losses of ours and of plain float32 on the same text
+
+"ours" is what a training stage runs: bfloat16 and our loss. "plain" is the straightforward form of the same network:
+F.linear with the weights cast to the dtype, all logits at once, softcap, cross-entropy. All three have the same
+weights, batches and optimizer.
+
+Each has a process of its own, for its memory; they take turns, round after round, and the best round counts, so that
+other programs on the machine disturb all alike. Time alone says little: read the ratios. Memory is the peak of the
+process above what it held before the model was made.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).parent.parent
+WAYS = {"ours": "bfloat16", "plain float32": "float32", "plain bfloat16": "bfloat16"}
+SMOOTHED = 20  # losses at the end whose mean is compared: one batch alone is noise
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--depth", type=int, default=4)
+    parser.add_argument("--head-dim", type=int, default=64)
+    parser.add_argument("--rows", type=int, default=8, help="rows of a step")
+    parser.add_argument("--sequence-len", type=int, default=512)
+    parser.add_argument("--vocab-size", type=int, default=32_768)
+    parser.add_argument("--window-pattern", default="L")
+    parser.add_argument("--threads", type=int, default=0, help="0 uses every core")
+    parser.add_argument("--compile", choices=("on", "off"), default="on")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=3, help="steps of a round")
+    parser.add_argument("--only", default="", help="ways, separated by commas")
+    parser.add_argument("--loss", type=int, default=0, metavar="STEPS", help="compare losses after so many steps")
+    parser.add_argument(
+        "--data", type=Path, default=None, help="shards for --loss (default: base_data of the test data)"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.child:
+        serve(json.loads(args.child))
+        return
+    only = [way.strip() for way in args.only.split(",")] if args.only else list(WAYS)
+    if unknown := set(only) - set(WAYS):
+        parser.error(f"no way {min(unknown)!r}; choose from {', '.join(WAYS)}")
+    with tempfile.TemporaryDirectory() as scratch:
+        rows = compare_losses(args, only, Path(scratch)) if args.loss else compare_speed(args, only)
+    settings = {name: value for name, value in vars(args).items() if name not in ("child", "json", "data", "only")}
+    report = {"machine": machine(), "settings": settings, "rows": rows}
+    print(json.dumps(report, indent=2) if args.json else as_text(report))
+
+
+# the parent
+
+
+class Child:
+    """A process that takes steps when told."""
+
+    def __init__(self, args: argparse.Namespace, way: str, tokens: str = "") -> None:
+        order = {**{k: v for k, v in vars(args).items() if isinstance(v, int | str)}, "way": way, "tokens": tokens}
+        command = [sys.executable, __file__, "--child", json.dumps(order)]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def ask(self, steps: int) -> Any:
+        """What the child says after so many steps."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(f"{steps}\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        if not line:
+            sys.exit(f"error: a process ended with {self.process.wait()}\nhint: its own words stand above")
+        return json.loads(line)
+
+    def close(self) -> None:
+        """End it."""
+        self.process.communicate()
+
+
+def compare_speed(args: argparse.Namespace, only: list[str]) -> list[dict[str, Any]]:
+    """Tokens per second and memory of each way."""
+    children = {way: Child(args, way) for way in only}
+    first = {way: child.ask(1) for way, child in children.items()}  # compiles, one after the other
+    best = dict.fromkeys(only, math.inf)
+    optimizer = dict.fromkeys(only, math.inf)
+    said: dict[str, Any] = {}
+    for _ in range(args.rounds):
+        for way, child in children.items():
+            said[way] = child.ask(args.steps)
+            best[way] = min(best[way], said[way]["seconds"] / args.steps)
+            optimizer[way] = min(optimizer[way], said[way]["optimizer_s"] / args.steps)
+    for child in children.values():
+        child.close()
+    rows = []
+    for way in only:
+        rows.append(
+            {
+                "way": way,
+                "tokens_per_s": args.rows * args.sequence_len / best[way],
+                "optimizer_share": optimizer[way] / best[way],
+                "peak_bytes": said[way]["peak_bytes"],
+                "first_step_s": first[way]["seconds"],
+            }
+        )
+    by_way = {row["way"]: row for row in rows}
+    for row in rows:
+        for other in ("plain float32", "plain bfloat16"):
+            if other in by_way:
+                row[f"speed_of_{other.replace(' ', '_')}"] = row["tokens_per_s"] / by_way[other]["tokens_per_s"]
+                row[f"memory_of_{other.replace(' ', '_')}"] = row["peak_bytes"] / by_way[other]["peak_bytes"]
+    return rows
+
+
+def compare_losses(args: argparse.Namespace, only: list[str], scratch: Path) -> list[dict[str, Any]]:
+    """Smoothed loss at the end of a short run on real text, by way."""
+    tokens = str(scratch / "tokens.npy")
+    write_tokens(args, Path(tokens))
+    rows = []
+    for way in only:
+        child = Child(args, way, tokens)
+        losses = child.ask(args.loss)["losses"]
+        child.close()
+        rows.append({"way": way, "first_loss": losses[0], "loss": statistics.fmean(losses[-SMOOTHED:])})
+    exact = next((row["loss"] for row in rows if row["way"] == "plain float32"), None)
+    for row in rows:
+        row["from_float32"] = None if exact is None else row["loss"] / exact - 1
+    return rows
+
+
+def write_tokens(args: argparse.Namespace, path: Path) -> None:
+    """Ids of real text, as many as the run takes, with a vocabulary learnt from it."""
+    import numpy as np
+
+    from nanochat.data.shards import DataSet, read_group, row_groups
+    from nanochat.tokenizer.tokenizer import Tokenizer
+    from nanochat.tokenizer.train import learn
+
+    folder = (
+        args.data or Path(os.environ.get("NANOCHAT_TEST_DATA") or REPOSITORY.parent / "shared") / "data" / "base_data"
+    )
+    shards = DataSet.open(folder).train
+    needed = args.loss * args.rows * args.sequence_len + 1
+    texts: list[str] = []
+    size = 0
+    for shard in shards:
+        for group in range(row_groups(shard)):
+            if size < 6 * needed or size < 20_000_000:  # over 4 bytes a token; and enough to learn words from
+                texts += (found := read_group(shard, group))
+                size += sum(map(len, found))
+    tokenizer: Tokenizer = learn(texts, args.vocab_size).tokenizer
+    ids, offsets = tokenizer.encode_arrays(texts)
+    stream = np.insert(ids.astype(np.int64), offsets[:-1].astype(np.int64), tokenizer.bos)
+    if len(stream) < needed:
+        sys.exit(f"error: {folder} has {len(stream)} tokens, the run takes {needed}\nhint: lower --loss")
+    np.save(path, stream[:needed])
+
+
+# the child: one way, in a process of its own
+
+
+def serve(order: dict[str, Any]) -> None:
+    """Take as many steps as each line of stdin says, and answer with what they took."""
+    import numpy as np
+    import torch
+    import torch.nn.functional as F
+
+    from nanochat.config.model import era_config, model_shape
+    from nanochat.model.gpt import GPT
+    from nanochat.model.init import init_weights
+    from nanochat.runtime.devices import peak_memory_bytes, pick_threads
+    from nanochat.training.loop import compiled_loss
+    from nanochat.training.optimizer import LearningRates, build_optimizer
+
+    torch.set_num_threads(pick_threads(order["threads"]))
+    before = peak_memory_bytes()
+    shape = model_shape(order["depth"], head_dim=order["head_dim"])
+    config = era_config(
+        "D",
+        vocab_size=order["vocab_size"],
+        sequence_len=order["sequence_len"],
+        window_pattern=order["window_pattern"],
+        **shape,
+    )
+    model = GPT(config)
+    init_weights(model, seed=0)
+    model.compute_in(getattr(torch, WAYS[order["way"]])).train()
+    rows, length = order["rows"], order["sequence_len"]
+    optimizer = build_optimizer(model, LearningRates(), batch_scale=math.sqrt(rows * length / 2**19))
+
+    def plain_linear(layer: Any, x: torch.Tensor) -> torch.Tensor:
+        return F.linear(x, layer.weight.to(x.dtype))
+
+    def plain_loss(ids: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        raw = model.lm_head(model.hidden(ids))[..., : config.vocab_size].float()
+        logits = config.softcap * torch.tanh(raw / config.softcap)
+        return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-1, reduction="sum")
+
+    use_compile = order["compile"] == "on"
+    if order["way"] == "ours":
+        loss = compiled_loss(model, use_compile=use_compile)
+    else:
+        type(model.lm_head).forward = plain_linear
+        loss = torch.compile(plain_loss, dynamic=False) if use_compile else plain_loss
+
+    stream = torch.from_numpy(np.load(order["tokens"])) if order["tokens"] else None
+    dice = torch.Generator().manual_seed(1)
+    done = 0
+    for line in sys.stdin:
+        losses, seconds, optimizer_s = [], 0.0, 0.0
+        for _ in range(int(line)):
+            if stream is None:
+                block = torch.randint(0, config.vocab_size, (rows, length + 1), generator=dice)
+                ids, targets = block[:, :-1].contiguous(), block[:, 1:].contiguous()
+            else:
+                at = done * rows * length
+                ids = stream[at : at + rows * length].view(rows, length)
+                targets = stream[at + 1 : at + 1 + rows * length].view(rows, length)
+            started = time.perf_counter()
+            value = loss(ids, targets) / targets.numel()
+            value.backward()
+            between = time.perf_counter()
+            optimizer.step(lr_multiplier=min(1.0, (done + 1) / 40), momentum=0.9)
+            optimizer.zero_grad()
+            seconds += time.perf_counter() - started
+            optimizer_s += time.perf_counter() - between
+            losses.append(float(value.detach()))
+            done += 1
+        answer = {
+            "seconds": seconds,
+            "optimizer_s": optimizer_s,
+            "losses": losses,
+            "peak_bytes": peak_memory_bytes() - before,
+        }
+        print(json.dumps(answer), flush=True)
+
+
+# what a person reads
+
+
+def machine() -> dict[str, Any]:
+    """Where this ran."""
+    from nanochat.runtime.devices import describe_machine
+
+    return describe_machine()
+
+
+def as_text(report: dict[str, Any]) -> str:
+    """The table."""
+    rows, settings = report["rows"], report["settings"]
+    head = (
+        f"{report['machine']['cpu']}, {report['machine']['cores']} cores, torch {report['machine']['torch']}\n"
+        f"depth {settings['depth']}, {settings['rows']} rows of {settings['sequence_len']} tokens, "
+        f"vocabulary {settings['vocab_size']:,}\n"
+    )
+    if "loss" in rows[0]:
+        lines = [f"{'':<16} {'first loss':>10} {'loss':>9} {'from float32':>13}"]
+        for row in rows:
+            away = "-" if row["from_float32"] is None else f"{row['from_float32']:+.3%}"
+            lines.append(f"{row['way']:<16} {row['first_loss']:>10.4f} {row['loss']:>9.4f} {away:>13}")
+        return head + "\n".join(lines)
+    lines = [
+        f"{'':<16} {'tokens/s':>9} {'of float32':>11} {'memory':>10} {'of float32':>11} {'optimizer':>10} {'first':>8}"
+    ]
+    for row in rows:
+        speed, memory = (row.get(f"{what}_of_plain_float32") for what in ("speed", "memory"))
+        lines.append(
+            f"{row['way']:<16} {row['tokens_per_s']:>9,.0f} {_times(speed):>11} {row['peak_bytes'] / 2**20:>6,.0f} MiB"
+            f" {_times(memory):>11} {row['optimizer_share']:>10.1%} {row['first_step_s']:>6.1f} s"
+        )
+    return head + "\n".join(lines)
+
+
+def _times(ratio: float | None) -> str:
+    return "-" if ratio is None else f"{ratio:.2f} x"
+
+
+if __name__ == "__main__":
+    main()
