@@ -50,7 +50,7 @@ def blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     if request.param == "many blocks":  # of 30 rows, the last of them not full, and two and a third to a product
         monkeypatch.setattr(cross_entropy, "BLOCK_BYTES", {"cpu": 30 * VOCAB * 2})
         monkeypatch.setattr(cross_entropy, "KEPT_BYTES", {"cpu": 70 * VOCAB * 2})
-        monkeypatch.setattr(cross_entropy, "EAGER_BYTES", 7 * VOCAB * 4)
+        monkeypatch.setattr(cross_entropy, "EAGER_BYTES", {"cpu": 7 * VOCAB * 4})
     return str(request.param)
 
 
@@ -100,7 +100,7 @@ class Largest(TorchDispatchMode):
 def test_no_tensor_holds_the_logits_of_all_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cross_entropy, "BLOCK_BYTES", {"cpu": 30 * VOCAB * 2})
     monkeypatch.setattr(cross_entropy, "KEPT_BYTES", {"cpu": 60 * VOCAB * 2})
-    monkeypatch.setattr(cross_entropy, "EAGER_BYTES", 7 * VOCAB * 4)
+    monkeypatch.setattr(cross_entropy, "EAGER_BYTES", {"cpu": 7 * VOCAB * 4})
     hidden, weight, targets = draw(torch.bfloat16)
     with Largest() as largest:
         linear_cross_entropy(hidden, weight, targets, CAP).backward()
