@@ -38,8 +38,9 @@ def test_orthogonalize_of_the_transpose_is_the_transpose() -> None:
 def step(params: Tensor, grads: Tensor, **dials: float) -> Tensor:
     _, m, n = params.shape
     seconds = torch.zeros(params.size(0), *second_moment_shape(m, n))
+    momenta = torch.zeros_like(params)
     return muon_step(
-        params, grads, torch.zeros_like(params), seconds, **{"lr": 0.1, "momentum": 0.9, "weight_decay": 0.0, **dials}
+        params, grads.clone(), momenta, seconds, **{"lr": 0.1, "momentum": 0.9, "weight_decay": 0.0, **dials}
     )
 
 

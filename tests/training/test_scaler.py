@@ -17,6 +17,7 @@ from nanochat.model.gpt import GPT
 from nanochat.model.init import init_weights
 from nanochat.runtime.events import Event, Notice, StepDone
 from nanochat.training.batches import Batch
+from nanochat.training.device_batch import DeviceBatch
 from nanochat.training.loop import Dials, Loop, TrainState
 from nanochat.training.optimizer import LearningRates, build_optimizer
 from nanochat.training.scaler import GROWTH_INTERVAL, LARGEST, LossScaler
@@ -106,7 +107,7 @@ def run(
         optimizer=build_optimizer(model, LearningRates(), batch_scale=0.05),
         source=Source(),
         rows=4,
-        micro_rows=micro_rows,
+        device_batch=DeviceBatch(rows=micro_rows, step_rows=4),
         total_steps=steps,
         dials=lambda step: Dials(lr_multiplier=1.0, momentum=0.9),
         device="cpu",

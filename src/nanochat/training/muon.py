@@ -37,12 +37,9 @@ def orthogonalize(x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     x = x.to(dtype)
     x = x / (1.01 * x.norm(dim=(-2, -1), keepdim=True) + 1e-6)
     for a, b, c in POLAR_EXPRESS:
-        if tall:
-            gram = x.mT @ x
-            x = a * x + x @ (b * gram + c * (gram @ gram))
-        else:
-            gram = x @ x.mT
-            x = a * x + (b * gram + c * (gram @ gram)) @ x
+        gram = x.mT @ x if tall else x @ x.mT
+        factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        x = torch.baddbmm(x, x, factor, beta=a) if tall else torch.baddbmm(x, factor, x, beta=a)
     return x.float()
 
 
@@ -59,9 +56,12 @@ def muon_step(
 ) -> Tensor:
     """One step.
 
+    Uncompiled, its cost beside the products is passes over memory, so there are few of them: each rescaling is a
+    factor of a row or a column that waits for the next pass.
+
     Args:
         params: (K, m, n) float32, not changed.
-        grads: (K, m, n) float32.
+        grads: (K, m, n) float32, overwritten.
         momentum_buffer: (K, m, n) float32, updated in place.
         second_moment: (K, m, 1) when m >= n, else (K, 1, n); float32, updated in place.
         lr: learning rate before the factor sqrt(max(1, m/n)).
@@ -74,21 +74,28 @@ def muon_step(
     """
     m, n = params.shape[-2:]
     momentum_buffer.lerp_(grads, 1 - momentum)
-    update = grads.lerp(momentum_buffer, momentum)
-    size = update.norm(dim=(-2, -1), keepdim=True)
-    update = update / update.norm(dim=-1, keepdim=True).clamp_min(TINY) * (size / math.sqrt(m))
+    update = grads.lerp_(momentum_buffer, momentum)
+    rows = update.norm(dim=-1, keepdim=True)
+    size = rows.norm(dim=-2, keepdim=True)
+    update.mul_(size / math.sqrt(m) / rows.clamp_min(TINY))
     update = orthogonalize(update, dtype)
-    update = update * (math.sqrt(min(m, n)) / update.norm(dim=(-2, -1), keepdim=True).clamp_min(TINY))
 
-    over = -1 if m >= n else -2
-    second_moment.lerp_(update.square().mean(dim=over, keepdim=True), 1 - NORMUON_BETA2)
-    size = update.norm(dim=(-2, -1), keepdim=True)
-    update = update * second_moment.clamp_min(TINY).rsqrt()
-    update = update * (size / update.norm(dim=(-2, -1), keepdim=True).clamp_min(TINY))
+    over, count = (-1, n) if m >= n else (-2, m)
+    mean_square = update.square().mean(dim=over, keepdim=True)
+    # brought to the Frobenius norm sqrt(min(m, n)), which is also that of the update in the end
+    mean_square = mean_square * (scale := min(m, n) / (count * _total(mean_square)).clamp_min(TINY))
+    second_moment.lerp_(mean_square, 1 - NORMUON_BETA2)
+    factor = second_moment.clamp_min(TINY).rsqrt()
+    factor = factor * (_total(mean_square) / _total(mean_square * factor.square()).clamp_min(TINY)).sqrt()
+    update.mul_(factor * scale.sqrt())
 
     rate = lr * math.sqrt(max(1.0, m / n))
     agrees = (update * params) >= 0
-    return params - rate * update - rate * weight_decay * params * agrees
+    return params * (1 - rate * weight_decay * agrees) - rate * update
+
+
+def _total(x: Tensor) -> Tensor:
+    return x.sum(dim=(-2, -1), keepdim=True)
 
 
 def second_moment_shape(m: int, n: int) -> tuple[int, int]:

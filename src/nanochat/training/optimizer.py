@@ -186,7 +186,7 @@ def build_optimizer(
         batch_scale: sqrt(batch_tokens / 2^19), on everything but smear and backout.
         weight_decay: Muon's.
         plain: no AdamW weight decay either, as in fine-tuning.
-        compile: see `Optimizer`.
+        compile: see `Optimizer`; left out on a CPU.
     """
     width = (model.config.n_embd / 768) ** -0.5
     named = dict(model.named_parameters())
@@ -251,5 +251,6 @@ def build_optimizer(
     return Optimizer(
         [group for group in groups if group.params],
         muon_dtype=torch.bfloat16 if half else torch.float32,
-        compile=compile,
+        # on a CPU the compiled step is no faster, 34 ms against 35 at d4, and takes 20 s to compile
+        compile=compile and model.device.type != "cpu",
     )
