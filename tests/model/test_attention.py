@@ -6,11 +6,13 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from references import reference, tensors, with_gradients
 from torch import Tensor
 
 from nanochat.model import attention
 from nanochat.model.attention import attend
+from nanochat.model.chunked import LONGEST, chunked
 from nanochat.model.windows import SMALLEST_WINDOW, blocks_pay, blockwise, window_mask
 
 
@@ -55,6 +57,41 @@ def test_blocks(time: int, window: int, kv_heads: int) -> None:
         with_gradients(by_blocks, q, k, v, window), with_gradients(reference, q, k, v, window), strict=True
     ):
         torch.testing.assert_close(fast, slow, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("window", [None, 1, 60, 127, 128, 150, 400])
+@pytest.mark.parametrize(("time", "kv_heads"), [(5, 4), (128, 2), (129, 1), (300, 4), (384, 2)])
+def test_chunks(time: int, kv_heads: int, window: int | None) -> None:
+    """One chunk, several, a last one that is not full; windows that reach into none, one or two chunks before."""
+    q, k, v = tensors(time, kv_heads=kv_heads)
+    for fast, slow in zip(
+        with_gradients(chunked, q, k, v, window), with_gradients(reference, q, k, v, window), strict=True
+    ):
+        torch.testing.assert_close(fast, slow, rtol=1e-4, atol=1e-5)
+
+
+def test_chunks_at_the_largest_scores_there_are() -> None:
+    """Queries and keys alike, of the norm that era D gives them at D = 128."""
+    q, k, v = (F.normalize(x, dim=-1) * 1.2 * math.sqrt(128) for x in tensors(40, kv_heads=4, dim=128))
+    k = q.clone()
+    wanted = reference(q, k, v)
+    torch.testing.assert_close(chunked(q, k, v), wanted, rtol=1e-4, atol=1e-5)
+    half = chunked(q.bfloat16(), k.bfloat16(), v.bfloat16()).float()
+    assert float((half - wanted).norm() / wanted.norm()) < 0.01
+
+
+def test_chunks_are_for_compiled_training_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    def calls(time: int, dtype: torch.dtype, *, compiling: bool) -> int:
+        seen = []
+        monkeypatch.setattr(torch.compiler, "is_compiling", lambda: compiling)
+        monkeypatch.setattr(attention, "chunked", lambda *args: seen.append(args) or args[0])
+        attend(*(x.to(dtype) for x in tensors(time)))
+        return len(seen)
+
+    assert calls(8, torch.float32, compiling=True) == calls(8, torch.bfloat16, compiling=True) == 1
+    assert calls(8, torch.float32, compiling=False) == 0
+    assert calls(8, torch.float16, compiling=True) == 0  # whose range ends at 65,504
+    assert calls(LONGEST + 1, torch.float32, compiling=True) == 0
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

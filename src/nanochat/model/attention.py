@@ -1,6 +1,7 @@
 """The attention product behind one function, and the kernels that can stand in for it in training.
 
-`attend` works everywhere: torch's scaled_dot_product_attention, with sliding windows cut into blocks. Decoding with a
+`attend` works everywhere: torch's scaled_dot_product_attention, with sliding windows cut into blocks, or in compiled
+training on a CPU, where that is slow, plain products over chunks of queries. Decoding with a
 KV cache and evaluation of a loaded model always use it. A model in training may be given another kernel
 (`GPT.use_attention`), which `backends.py` chooses; all of them are called as `Attend` says.
 """
@@ -12,6 +13,7 @@ from typing import Protocol
 import torch.nn.functional as F
 from torch import Tensor
 
+from nanochat.model.chunked import chunked, fits
 from nanochat.model.windows import blocks_pay, blockwise, window_mask
 
 
@@ -35,6 +37,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, *, window: int | None = None, mask: 
     Returns:
         (B, T, H, D).
     """
+    if mask is None and fits(q):
+        return chunked(q, k, v, window)
     time = q.size(1)
     q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
     if mask is None and window is not None and window < time - 1:

@@ -79,21 +79,24 @@ def _linear_cross_entropy(
         rows, targets, counts = hidden[picked], targets[picked], counts[picked]
     else:
         rows = hidden
-    loss, by_rows, by_weight = _loss_and_gradients(rows, weight, targets.clamp_min(0), counts, softcap, compiled)
+    loss, by_rows, by_weight = _loss_and_gradients(
+        rows, weight, targets.clamp_min(0), counts, softcap, compiled, most=len(hidden)
+    )
     if picked is None:
         return loss, by_rows, by_weight
     return loss, torch.zeros_like(hidden).index_copy_(0, picked, by_rows), by_weight
 
 
 def _loss_and_gradients(
-    rows: Tensor, weight: Tensor, targets: Tensor, counts: Tensor, softcap: float, compiled: bool
+    rows: Tensor, weight: Tensor, targets: Tensor, counts: Tensor, softcap: float, compiled: bool, most: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     factor = weight.to(rows.dtype)
     loss = torch.zeros((), device=rows.device)
     by_rows, by_weight = torch.empty_like(rows), torch.zeros_like(weight)
     block, kept = _rows(rows, weight, BLOCK_BYTES), _rows(rows, weight, KEPT_BYTES)
+    # of one size at every step, however many rows count: pieces of many sizes break the heap up
     logits, gradient = (
-        torch.empty(min(size, len(rows)), len(weight), dtype=rows.dtype, device=rows.device) for size in (block, kept)
+        torch.empty(min(size, most), len(weight), dtype=rows.dtype, device=rows.device) for size in (block, kept)
     )
     at_row = torch.arange(len(gradient), device=rows.device)
     for at in range(0, len(rows), kept):

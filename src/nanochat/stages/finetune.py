@@ -31,7 +31,7 @@ VALIDATION_PER_TASK = 20
 # trained (a letter is one token in sixty): hence more choices in sft, and fewer lines in full.
 SHARES = {
     "mid": {
-        "facts": 20,
+        "facts": 22,
         "arithmetic": 4,
         "counting": 5,
         "spelling": 3,
@@ -42,7 +42,7 @@ SHARES = {
         "dialogue": 2,
     },
     "sft": {
-        "facts": 24,
+        "facts": 32,
         "arithmetic": 4,
         "counting": 6,
         "spelling": 4,

@@ -45,8 +45,8 @@ class Variant:
 
     @property
     def text(self) -> str:
-        """`bfloat16 compiled 2 threads`."""
-        return f"{self.dtype} {'compiled' if self.compile else 'eager'} {self.threads} threads"
+        """`bfloat16 compiled, threads: 2`."""
+        return f"{self.dtype} {'compiled' if self.compile else 'eager'}, threads: {self.threads}"
 
     @property
     def speed(self) -> float:
@@ -66,7 +66,7 @@ class Probe:
     def text(self) -> str:
         """The table on one line, the best first."""
         rest = sorted((row for row in self.variants if row != self.best), key=lambda variant: -variant.speed)
-        return "fastest is " + ", then ".join(f"{row.text}: {row.speed:,.0f} tok/s" for row in (self.best, *rest))
+        return "fastest is " + ", then ".join(f"{row.text} at {row.speed:,.0f} tok/s" for row in (self.best, *rest))
 
 
 def thread_counts(threads: int) -> list[int]:
