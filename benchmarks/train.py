@@ -4,8 +4,9 @@
     python benchmarks/train.py --depth 2 --rows 2 --sequence-len 128 --vocab-size 512 --rounds 1 --compile off
     python benchmarks/train.py --loss 200             losses of ours and of plain float32 on the same text
 
-"ours" is what a training stage runs: bfloat16 and our loss. "plain" is the straightforward form of the same network:
-F.linear with the weights cast to the dtype, all logits at once, softcap, cross-entropy. All three have the same
+"ours" is what a training stage runs: bfloat16, our loss and our attention. "plain" is the straightforward form of the
+same network: F.linear with the weights cast to the dtype, torch's attention, all logits at once, softcap,
+cross-entropy. All three have the same
 weights, batches and optimizer.
 
 Each has a process of its own, for its memory; they take turns, round after round, and the best round counts, so that
@@ -182,6 +183,7 @@ def serve(order: dict[str, Any]) -> None:
     from nanochat.config.model import era_config, model_shape
     from nanochat.model.gpt import GPT
     from nanochat.model.init import init_weights
+    from nanochat.model.windows import window_mask
     from nanochat.runtime.devices import peak_memory_bytes, pick_threads
     from nanochat.training.loop import compiled_loss
     from nanochat.training.optimizer import LearningRates, build_optimizer
@@ -205,6 +207,16 @@ def serve(order: dict[str, Any]) -> None:
     def plain_linear(layer: Any, x: torch.Tensor) -> torch.Tensor:
         return F.linear(x, layer.weight.to(x.dtype))
 
+    def plain_attention(
+        q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *, window: int | None = None
+    ) -> torch.Tensor:
+        mask = None if window is None else window_mask(q.size(1), window, q.device)
+        q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+        y = F.scaled_dot_product_attention(
+            q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=q.size(1) != k.size(1)
+        )
+        return y.transpose(1, 2)
+
     def plain_loss(ids: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         raw = model.lm_head(model.hidden(ids))[..., : config.vocab_size].float()
         logits = config.softcap * torch.tanh(raw / config.softcap)
@@ -215,6 +227,7 @@ def serve(order: dict[str, Any]) -> None:
         loss = compiled_loss(model, use_compile=use_compile)
     else:
         type(model.lm_head).forward = plain_linear
+        model.use_attention(plain_attention)
         loss = torch.compile(plain_loss, dynamic=False) if use_compile else plain_loss
 
     stream = torch.from_numpy(np.load(order["tokens"])) if order["tokens"] else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from collections.abc import Iterator
@@ -56,3 +57,28 @@ def test_items_are_made_while_the_last_one_is_used() -> None:
     assert next(ahead) == 0
     assert made.wait(10)
     assert next(ahead) == 1
+
+
+def test_letting_go_waits_for_nothing() -> None:
+    """Whatever thread the collector runs on, with whatever locks: one that waited there for ours could wait forever."""
+    at_work, go_on = threading.Event(), threading.Event()
+
+    def items() -> Iterator[int]:
+        yield 0
+        at_work.set()
+        go_on.wait(20)
+        yield 1
+
+    before = set(threading.enumerate())
+    ahead = Ahead(items(), depth=1)
+    ring: list[object] = [ahead]
+    ring.append(ring)
+    assert next(ahead) == 0
+    assert at_work.wait(10)
+    (ours,) = set(threading.enumerate()) - before
+    del ahead, ring
+    gc.collect()
+    assert ours.is_alive()  # we were not made to wait for it
+    go_on.set()
+    ours.join(10)
+    assert not ours.is_alive()

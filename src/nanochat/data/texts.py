@@ -15,11 +15,11 @@ import json
 import os
 import zlib
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, TypeVar
+from typing import IO, TYPE_CHECKING
 
 from nanochat._rustbpe import ParquetTexts
+from nanochat.data.ahead import Ahead
 from nanochat.errors import DamagedError, MissingError, UsageError
 from nanochat.runtime.files import translate_os_errors
 from nanochat.tokenizer.train import TextBatch
@@ -27,8 +27,6 @@ from nanochat.tokenizer.train import TextBatch
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
-
-T = TypeVar("T")
 
 SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz", ".txt", ".txt.gz")
 
@@ -83,20 +81,11 @@ def read_texts(paths: Sequence[Path]) -> Iterator[TextBatch]:
         DamagedError: a file is not what its name says, or has no text; the message says where.
         StorageError: a file cannot be read.
     """
-    return _one_ahead(batch for path in paths for batch in _read(path))
+    return Ahead((batch for path in paths for batch in _read(path)), depth=1)
 
 
 def _is_text(path: Path) -> bool:
     return path.name.endswith(SUFFIXES)
-
-
-def _one_ahead(items: Iterator[T]) -> Iterator[T]:
-    end = object()
-    with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(next, items, end)
-        while (item := coming.result()) is not end:
-            coming = pool.submit(next, items, end)
-            yield item  # type: ignore[misc]  # it is not the end
 
 
 def _read(path: Path) -> Iterator[TextBatch]:

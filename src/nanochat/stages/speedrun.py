@@ -25,9 +25,9 @@ STAGES = ("data", "tokenizer", "base", "mid", "sft", "eval", "report")
 TRAINED = ("base", "mid", "sft")
 
 # of a pocket run on two idle cores: share of the measured matmul rate that its steps reached (small matrices, the
-# optimizer and attention take the rest), and seconds that were no step (compiling, evaluation)
-STEP_EFFICIENCY = 0.28
-OVERHEAD_S = 45.0
+# optimizer and attention take the rest), and seconds that were no step (probing, compiling, evaluation)
+STEP_EFFICIENCY = 0.44
+OVERHEAD_S = 85.0
 GPU_FLOPS = 1e14  # a cautious stand-in where the rate is not measured
 PROCESS_BYTES = 950_000_000  # Python, torch and its compiler: what a pocket run of 1.27 GiB had beside its tensors
 

@@ -17,8 +17,8 @@ from nanochat.runtime.memory import give_back_cached, is_out_of_memory
 
 T = TypeVar("T")
 
-# On a CPU tokens per second hardly grow beyond this (d4, T 256 and 512: 4,096 to 8,192 tokens within a tenth of each
-# other), while memory does, and with it what falls out of the processor's cache.
+# On a CPU tokens per second grow little by now (d4 at T 256: 5% from 2,048 to 4,096 tokens), while memory grows with
+# them, and with it what falls out of the processor's cache.
 CPU_TOKENS = 4096
 SHARE_OF_FREE = 0.7  # of the free memory; the rest is for momenta and what the allocator loses in pieces
 
