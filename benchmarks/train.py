@@ -6,8 +6,7 @@
 
 "ours" is what a training stage runs: bfloat16, our loss and our attention. "plain" is the straightforward form of the
 same network: F.linear with the weights cast to the dtype, torch's attention, all logits at once, softcap,
-cross-entropy. All three have the same
-weights, batches and optimizer.
+cross-entropy. All three have the same weights, batches and optimizer.
 
 Each has a process of its own, for its memory; they take turns, round after round, and the best round counts, so that
 other programs on the machine disturb all alike. Time alone says little: read the ratios. Memory is the peak of the

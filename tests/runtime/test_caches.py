@@ -74,5 +74,6 @@ def test_the_second_process_compiles_nothing(tmp_path: Path) -> None:
     (cold_hits, cold_autograd, cold_misses), (warm_hits, warm_autograd, warm_misses) = found
     assert cold_hits == cold_autograd == 0
     assert cold_misses > 0
-    assert (warm_hits, warm_autograd, warm_misses) == (cold_misses, 1, 0)
+    # two are differentiated or compiled of themselves: the model, and the loop over blocks in its loss
+    assert (warm_hits, warm_autograd, warm_misses) == (cold_misses, 2, 0)
     assert list((tmp_path / "cache" / "compiled").rglob("*.so"))

@@ -82,7 +82,7 @@ def test_the_fastest_of_all_wins(model: GPT, machine: Callable[[Speeds], list[Va
     assert model.compute_dtype == torch.bfloat16
     assert torch.get_num_threads() == 2
     assert found.text.startswith(
-        "fastest is bfloat16 compiled 2 threads: 400 tok/s, then bfloat16 eager 2 threads: 200 tok/s, then "
+        "fastest is bfloat16 compiled, threads: 2 at 400 tok/s, then bfloat16 eager, threads: 2 at 200 tok/s, then "
     )
 
 

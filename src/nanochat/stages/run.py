@@ -125,6 +125,9 @@ class StageRun:
         finally:
             lock.release()
             self._log.close()
+            if self.context.compile:
+                # torch compiles one function for 8 models of a process at most, then runs it uncompiled; a sweep has more
+                torch.compiler.reset()
 
     def finished(self) -> StageResult | None:
         """The result when this very run was completed before.
