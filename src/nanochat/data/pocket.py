@@ -7,18 +7,18 @@ give the same bytes with the same pyarrow.
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nanochat.errors import UsageError
+from nanochat.data.manifest import MANIFEST, DataManifest, ShardEntry, read_manifest
+from nanochat.errors import DamagedError, UsageError
 from nanochat.pocket.documents import CORPUS_VERSION, documents
-from nanochat.runtime.files import atomic_write_json, fsync_dir, sha256_file, translate_os_errors
+from nanochat.runtime.files import fsync_dir, sha256_file, translate_os_errors
 
 ROW_GROUP_DOCUMENTS = 1_024
 _VALIDATION_SHARE = 20  # one part in 20, at most one shard
@@ -60,34 +60,40 @@ def write_pocket(
     request = {"version": CORPUS_VERSION, "seed": seed, "size_bytes": size_bytes, "shard_bytes": shard_bytes}
     with translate_os_errors(directory):
         directory.mkdir(parents=True, exist_ok=True)
-        manifest_path = directory / "manifest.json"
-        complete = _complete_shards(directory, manifest_path, request)
+        complete = _complete_shards(directory, request)
         if complete:
             return complete
-        manifest_path.unlink(missing_ok=True)
+        (directory / MANIFEST).unlink(missing_ok=True)
         for leftover in directory.glob(".shard_*.tmp"):
             leftover.unlink()
         plan = _plan(size_bytes, shard_bytes)
-        files: dict[str, dict[str, Any]] = {}
+        files: dict[str, ShardEntry] = {}
         done = 0
         for number, (split, size) in enumerate(plan):
             path = directory / f"shard_{number:05d}.parquet"
             rows, written = _write_shard(path, documents(seed, split, part=number), size)
             done += written
-            files[path.name] = {
-                "size_bytes": path.stat().st_size,
-                "sha256": sha256_file(path),
-                "split": split,
-                "documents": rows,
-                "text_bytes": written,
-            }
+            files[path.name] = ShardEntry(
+                size_bytes=path.stat().st_size,
+                sha256=sha256_file(path),
+                split=split,
+                documents=rows,
+                text_bytes=written,
+            )
             if on_progress:
                 on_progress(min(done, size_bytes), size_bytes)
         for stale in directory.glob("shard_*.parquet"):
             if stale.name not in files:
                 stale.unlink()
         fsync_dir(directory)
-        atomic_write_json(manifest_path, {"name": "pocket", **request, "files": files})
+        name = directory.name
+        DataManifest(
+            name=name,
+            made_by=f"nanochat data pocket --name {name} --size {size_bytes} --seed {seed} --shard-size {shard_bytes}",
+            validation=list(files)[-1],
+            origin={"pocket": request},
+            files=files,
+        ).save(directory)
     return [directory / name for name in files]
 
 
@@ -100,19 +106,18 @@ def _plan(size_bytes: int, shard_bytes: int) -> list[tuple[Literal["train", "val
     return [train] * count + [("val", validation)]
 
 
-def _complete_shards(directory: Path, manifest_path: Path, request: dict[str, Any]) -> list[Path]:
+def _complete_shards(directory: Path, request: Mapping[str, int]) -> list[Path]:
     """The shards of the manifest if it answers this request and all of them are sound, else nothing."""
     try:
-        manifest = json.loads(manifest_path.read_text())
-        if any(manifest[key] != value for key, value in request.items()):
-            return []
-        paths = [directory / name for name in manifest["files"]]
-        if set(paths) != set(directory.glob("shard_*.parquet")):
-            return []
-        sound = all(sha256_file(path) == manifest["files"][path.name]["sha256"] for path in paths)
-    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+        manifest = read_manifest(directory)
+    except DamagedError:
         return []
-    return paths if sound else []
+    if manifest is None or manifest.origin != {"pocket": request}:
+        return []
+    paths = [directory / name for name in manifest.files]
+    if set(paths) != set(directory.glob("shard_*.parquet")):
+        return []
+    return paths if all(sha256_file(path) == manifest.files[path.name].sha256 for path in paths) else []
 
 
 def _write_shard(path: Path, texts: Iterator[str], size_bytes: int) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""A data set: a folder of parquet shards with a `text` column, the last of which is for validation."""
+"""A data set: a folder of parquet shards with a `text` column, one of which is for validation."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from nanochat.data.manifest import DataManifest, read_manifest
 from nanochat.errors import DamagedError, MissingError, UsageError
 from nanochat.runtime.files import translate_os_errors
 
@@ -53,7 +54,10 @@ class Texts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataSet:
-    """The shards of one folder in name order."""
+    """The shards of one folder in name order.
+
+    Its manifest says which there are and which is for validation; without one the last by name is.
+    """
 
     name: str
     train: tuple[Path, ...]
@@ -64,16 +68,31 @@ class DataSet:
         """Look for shards in `folder`.
 
         Raises:
-            MissingError: none, or only one, so that nothing would be left for validation.
+            MissingError: none, or none but the one for validation, or one that the manifest lists is not there.
+            DamagedError: the manifest cannot be read.
         """
         name = folder.name
-        make = "nanochat data pocket" if name == "pocket" else f"nanochat data pocket --name {name}"
         with translate_os_errors(folder):
             shards = tuple(sorted(folder.glob("shard_*.parquet"))) if folder.exists() else ()
+        manifest = read_manifest(folder)
+        if manifest is not None:
+            return cls._listed(folder, manifest, set(shards))
         if len(shards) < 2:
             have = "no shards" if not shards else "one shard; the last one is kept for validation"
+            make = "nanochat data pocket" if name == "pocket" else f"nanochat data import PATH --name {name}"
             raise MissingError(f"data set {name!r} has {have} in {folder}", make)
         return cls(name=name, train=shards[:-1], validation=shards[-1])
+
+    @classmethod
+    def _listed(cls, folder: Path, manifest: DataManifest, there: set[Path]) -> DataSet:
+        train = tuple(folder / shard for shard in manifest.train)
+        validation = folder / manifest.validation
+        lacking = sorted(path.name for path in {*train, validation} - there)
+        if lacking:
+            raise MissingError(f"data set {folder.name!r} lacks {', '.join(lacking[:3])} in {folder}", manifest.made_by)
+        if not train:
+            raise MissingError(f"data set {folder.name!r} has nothing but its validation shard", manifest.made_by)
+        return cls(name=folder.name, train=train, validation=validation)
 
 
 _READING = Lock()
@@ -156,7 +175,7 @@ def not_readable(path: Path, why: str) -> DamagedError:
     """The error for a bad shard."""
     return DamagedError(
         f"{path} is not a readable shard: {why}",
-        f"delete {path.parent} and make the data set again (nanochat data pocket)",
+        f"nanochat data verify {path.parent.name} --repair",
     )
 
 
@@ -205,7 +224,7 @@ def one_pass(
                 found = found or len(texts.data) > 0
                 yield at, texts
     if not found:
-        raise UsageError("the data set has only empty documents", "import some text: nanochat data pocket")
+        raise UsageError("the data set has only empty documents", "nanochat data import PATH")
 
 
 def _order(seed: int | None, epoch: int, what: str, count: int) -> list[int]:

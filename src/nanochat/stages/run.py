@@ -126,7 +126,7 @@ class StageRun:
             lock.release()
             self._log.close()
             if self.context.compile:
-                # torch compiles a function for 8 models of a process, then runs it uncompiled; a sweep has more
+                # torch compiles a function for 8 shapes of model, then runs it uncompiled; a sweep may have more
                 torch.compiler.reset()
 
     def finished(self) -> StageResult | None:
