@@ -53,6 +53,7 @@ FREE_SETTINGS = frozenset(
         "device",
         "dtype",
         "compile",
+        "damage_limit",
         "threads",
         "require_attn",
         "fp8",

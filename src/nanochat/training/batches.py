@@ -63,11 +63,15 @@ class TextBatches:
         loader: gives the rows of all processes, and the state, which is the same in each. Used by another thread from
             the first step on.
         share: which of them this process trains on.
+        before_step: called before every step, by the thread that takes it.
     """
 
-    def __init__(self, loader: RowLoader, share: Share = EVERYTHING) -> None:
+    def __init__(
+        self, loader: RowLoader, share: Share = EVERYTHING, before_step: Callable[[], None] = lambda: None
+    ) -> None:
         self._loader = loader
         self._share = share
+        self._before_step = before_step
         self._rows = 0
         self._ahead: Ahead[tuple[Batch, Snapshot]] | None = None
         self._snapshot = loader.snapshot()
@@ -78,6 +82,7 @@ class TextBatches:
         Raises:
             ValueError: another number of rows than in the first step.
         """
+        self._before_step()
         if self._ahead is None:
             self._rows = rows
             self._ahead = Ahead(_text_steps(self._loader, rows, self._share), depth=1)
