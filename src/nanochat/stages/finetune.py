@@ -43,7 +43,7 @@ SHARES = {
     },
     "sft": {
         "facts": 32,
-        "arithmetic": 4,
+        "arithmetic": 5,
         "counting": 6,
         "spelling": 4,
         "choice": 6,
