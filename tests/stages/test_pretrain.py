@@ -24,7 +24,8 @@ from nanochat.model import cross_entropy
 from nanochat.runtime.events import Notice, Sampled, StageStarted, StepDone
 from nanochat.stages import pretrain
 from nanochat.stages import run as stage_run
-from nanochat.stages.pretrain import base_horizon, base_rates
+from nanochat.stages.pretrain import base_rates
+from nanochat.training.horizon import base_horizon
 
 from .conftest import Toy
 

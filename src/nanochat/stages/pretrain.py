@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from nanochat.checkpoints.selector import resolve
 from nanochat.checkpoints.store import load_checkpoint
-from nanochat.config.model import ModelConfig
 from nanochat.config.train import BaseTrainConfig
 from nanochat.data.amount import estimate_tokens
 from nanochat.data.loader import RowLoader, mixed_validation_rows
@@ -21,7 +20,7 @@ from nanochat.runtime.events import OnEvent
 from nanochat.stages.run import StageResult, StageRun
 from nanochat.tokenizer.tokenizer import Tokenizer
 from nanochat.training.batches import TextBatches, text_batches
-from nanochat.training.horizon import RULES, Horizon, plan_horizon
+from nanochat.training.horizon import base_horizon
 from nanochat.training.loop import Dials
 from nanochat.training.optimizer import LearningRates, build_optimizer
 from nanochat.training.schedule import lr_multiplier, muon_momentum, weight_decay_at
@@ -39,25 +38,6 @@ def base_rates(config: BaseTrainConfig) -> LearningRates:
         x0_lambdas=config.scalar_lr,
         matrices=config.matrix_lr,
     )
-
-
-def base_horizon(config: BaseTrainConfig, model: ModelConfig) -> Horizon:
-    """Length and batch of the run that trains `model`.
-
-    Raises:
-        UsageError: the batch is not a multiple of what one micro-step holds.
-    """
-    horizon = plan_horizon(
-        model,
-        rule=RULES[config.recipe],
-        ratio=config.ratio,
-        flops=config.target_flops,
-        steps=config.num_steps or None,
-        batch_tokens=config.total_batch_size or None,
-        weight_decay=config.weight_decay,
-    )
-    config.micro_steps(model.sequence_len, horizon.batch_tokens)
-    return horizon
 
 
 def tell_epochs(text: TextMixture, tokenizer: Tokenizer, tokens: int, notice: Callable[[str, str], None]) -> None:
