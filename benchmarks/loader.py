@@ -138,11 +138,11 @@ def steps_of(job: dict[str, Any], tokenizer: Any, rows: int, ranks: int) -> Call
     import torch
 
     from nanochat.data.loader import Share
-    from nanochat.training.batches import TextBatches
+    from nanochat.training.batches import Prepared, TextPacker
 
     loader = loader_of(job, tokenizer)
     if job["who"] != "reference":
-        batches = TextBatches(loader, Share(0, ranks))
+        batches = Prepared(TextPacker(loader, Share(0, ranks)))
         return lambda: batches.step(rows)
 
     def step() -> Any:

@@ -19,7 +19,7 @@ from nanochat.runtime.context import RunContext
 from nanochat.runtime.events import OnEvent
 from nanochat.stages.run import StageResult, StageRun
 from nanochat.tokenizer.tokenizer import Tokenizer
-from nanochat.training.batches import TextBatches, text_batches
+from nanochat.training.batches import Prepared, TextPacker, text_batches
 from nanochat.training.horizon import base_horizon
 from nanochat.training.loop import Dials
 from nanochat.training.optimizer import LearningRates, build_optimizer
@@ -138,7 +138,7 @@ def pretrain(config: BaseTrainConfig, context: RunContext, on_event: OnEvent) ->
             model=model,
             tokenizer=tokenizer,
             optimizer=optimizer,
-            source=TextBatches(loader, before_step=tell_damage),
+            source=Prepared(TextPacker(loader), before_step=tell_damage),
             resumed=resumed,
             total_steps=horizon.steps,
             total_batch_size=horizon.batch_tokens,
