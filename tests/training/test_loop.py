@@ -223,7 +223,7 @@ def test_a_finished_state_does_nothing() -> None:
     assert (probe.events, probe.evaluated, probe.saved) == ([], [], [])
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
 def test_a_signal_stops_at_the_next_boundary(number: int) -> None:
     def on_event(event: Event) -> None:
         if isinstance(event, StepDone) and event.step == 3:
