@@ -36,6 +36,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "nanochat.commands.data:pocket",
         "Write the pocket corpus: true English about a small world.",
     ),
+    "data chat-check": (
+        "nanochat.commands.data_chat:chat_check",
+        "Check a file of conversations and show how a model sees them.",
+    ),
+    "data identity": (
+        "nanochat.commands.data_identity:identity",
+        "Write conversations about who your model is.",
+    ),
     "tokenizer": ("", "Vocabularies."),
     "tokenizer train": ("nanochat.commands.tokenizer:train", "Learn a vocabulary from a data set."),
     "tokenizer eval": (

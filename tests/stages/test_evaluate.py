@@ -5,14 +5,21 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from nanochat.config.chat import SamplingConfig
 from nanochat.config.evaluate import ChatEvalConfig
+from nanochat.engine.load import load_engine
 from nanochat.errors import MissingError, UsageError
-from nanochat.runtime.events import Evaluated, Event, StageProgress, read_events
+from nanochat.evaluation.chat import answer_text
+from nanochat.runtime.events import Evaluated, Event, Notice, StageProgress, read_events
 from nanochat.stages.evaluate import choose_tasks, evaluate_chat, is_evaluated
+from nanochat.tasks.formats import convert
+from nanochat.tokenizer.render import render_for_completion
 
 SMALL = ChatEvalConfig(tasks="facts,choice", max_problems=6, batch_size=4, max_new_tokens=4, device="cpu", threads=1)
 
@@ -68,6 +75,57 @@ def test_batches_do_not_change_the_scores(own: Any) -> None:
         tasks="facts,choice", max_problems=6, batch_size=1, max_new_tokens=4, device="cpu", threads=1
     )
     assert evaluate_chat("toy", single, own.context, lambda event: None) == one
+
+
+def test_a_file_is_a_task(own: Any, tmp_path: Path) -> None:
+    path = tmp_path / "my_tests.jsonl"
+    path.write_text('["Capital of France?", "Paris"]\n["Capital of Italy?", "Rome"]\n')
+    choices = tmp_path / "choices.jsonl"
+    choices.write_text('{"question": "1+1?", "choices": ["2", "3"], "answer": 0}\n' * 7)
+    before = len(read_events(own.folder("sft") / "events.jsonl"))
+    config = dataclasses.replace(SMALL, tasks=f"facts,{path},{choices}")
+    events: list[Event] = []
+    scores = evaluate_chat("toy:sft", config, own.context, events.append)
+    assert [(score.name, score.n, score.chance) for score in scores] == [
+        ("facts", 6, 1 / 6),
+        ("my_tests.jsonl", 2, 0.0),
+        ("choices.jsonl", 6, 0.5),
+    ]
+    assert scores[1].correct == 0
+    assert scores[2].correct in (0, 6)
+    assert [event.message for event in events if isinstance(event, Notice)] == [
+        "choices.jsonl: the first 6 of 7 are asked (--max-problems)"
+    ]
+    folder = own.folder("sft") / "eval"
+    assert json.loads((folder / "pocket.json").read_text())["tasks"].keys() == {"facts"}
+    kept = json.loads((folder / "files.json").read_text())
+    assert kept["tasks"] == {score.name: score.to_dict() for score in scores[1:]}
+    assert len(read_events(own.folder("sft") / "events.jsonl")) == before + 1
+
+
+def test_right_answers_count(own: Any, tmp_path: Path) -> None:
+    """What the model says itself is right, whatever it is."""
+    questions = [f"Question {number}?" for number in range(3)]
+    engine, _ = load_engine(own.context.paths, "toy:sft", "cpu", torch.float32)
+    prompts = [render_for_completion(engine.tokenizer, convert([text, "?"]).conversation) for text in questions]
+    sampling = SamplingConfig(temperature=0.0, top_k=None, max_new_tokens=SMALL.max_new_tokens)
+    answers = [answer_text(engine.tokenizer, done) for done in engine.generate_batch(prompts, sampling)]
+    assert any(answers)
+    path = tmp_path / "own.jsonl"
+    path.write_text("".join(json.dumps([q, a.upper() or "-"]) + "\n" for q, a in zip(questions, answers, strict=True)))
+    config = dataclasses.replace(SMALL, tasks=str(path))
+    (score,) = evaluate_chat("toy:sft", config, own.context, lambda event: None)
+    assert score.correct == sum(bool(answer.strip()) for answer in answers)
+
+
+def test_files_among_tasks(tmp_path: Path) -> None:
+    path = tmp_path / "facts.jsonl"
+    path.write_text('["q", "a"]\n')
+    assert list(choose_tasks(f"all,{path}", 2))[-1] == "facts.jsonl"
+    with pytest.raises(UsageError, match="two tasks would have the name"):
+        choose_tasks(f"{path},{tmp_path}/./facts.jsonl", 2)
+    with pytest.raises(MissingError, match="there is no file none"):
+        choose_tasks("none.jsonl", 2)
 
 
 def test_tasks_by_name() -> None:

@@ -1,43 +1,23 @@
-"""What mid and sft train on."""
+"""What mid and sft have in common, and what tells them apart."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 import torch
 from doubles import tiny_tokenizer
 
 from nanochat.checkpoints.store import latest_valid, load_checkpoint
-from nanochat.pocket.conversations import KINDS
-from nanochat.stages.finetune import SHARES, pocket_mixture, validation_conversations
-
-
-@pytest.mark.parametrize("stage", ["mid", "sft"])
-def test_the_mixture_keeps_the_shares_of_the_stage(stage: Literal["mid", "sft"]) -> None:
-    mixture = pocket_mixture(stage, 500, seed=1)
-    shares = SHARES[stage]
-    assert abs(len(mixture) - 500) <= len(shares)
-    assert mixture.counts.keys() == shares.keys() == set(KINDS)
-    for name, share in shares.items():
-        assert mixture.counts[name] == max(1, round(500 * share / sum(shares.values())))
-
-
-def test_order_follows_the_seed_and_each_stage_has_its_own_conversations() -> None:
-    def texts(stage: Literal["mid", "sft"], seed: int) -> list[str]:
-        return [str(conversation) for conversation in pocket_mixture(stage, 100, seed)]
-
-    assert texts("mid", 1) == texts("mid", 1)
-    assert texts("mid", 1) != texts("mid", 2)
-    assert sorted(texts("mid", 1)) == sorted(texts("mid", 2))
-    assert len(set(texts("mid", 1)) & set(texts("sft", 1))) < 30
+from nanochat.stages.conversations import pocket_validation
+from nanochat.stages.finetune import rendered_for
 
 
 def test_mid_trains_everything_and_sft_the_answers() -> None:
     tokenizer = tiny_tokenizer()
-    mid = validation_conversations(tokenizer, train_all=True)
-    sft = validation_conversations(tokenizer, train_all=False)
+    mid = rendered_for(tokenizer, pocket_validation(), train_all=True)
+    sft = rendered_for(tokenizer, pocket_validation(), train_all=False)
     assert [ids for ids, _ in mid] == [ids for ids, _ in sft]
     assert all(all(mask) for _, mask in mid)
     assert all(0 < sum(mask) < len(mask) for _, mask in sft)

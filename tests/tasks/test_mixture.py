@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 
 from nanochat.errors import UsageError
@@ -27,6 +29,16 @@ def test_a_seed_gives_the_same_order() -> None:
     parts = [(tasks["facts"], None), (tasks["counting"], None)]
     assert list(Mixture(parts, seed=1)) == list(Mixture(parts, seed=1))
     assert list(Mixture(parts, seed=1)) != list(Mixture(parts, seed=2))
+
+
+def test_the_order_is_that_of_a_list_shuffled_by_the_seed() -> None:
+    tasks = pocket_tasks("train", 30)
+    parts = [(tasks["facts"], 45), (tasks["identity"], 0), (tasks["choice"], None), (tasks["spelling"], 7)]
+    places = [(task, at % len(task)) for task, count in parts for at in range(len(task) if count is None else count)]
+    Random(5).shuffle(places)
+    mixture = Mixture(parts, seed=5)
+    assert list(mixture) == [task[row] for task, row in places]
+    assert [mixture.task_of(at) for at in range(len(mixture))] == [task for task, _ in places]
 
 
 def test_the_end_and_wrong_counts() -> None:

@@ -17,9 +17,12 @@ from nanochat.config.load import Resolved
 def chat(model: str | None, config: Resolved[ChatEvalConfig], base_dir: str | None, as_json: bool) -> None:
     """Score a model on tasks, with intervals.
 
-    MODEL is a selector such as pocket:sft; nothing means the newest.
+    MODEL is a selector such as pocket:sft; nothing means the newest. A file among the tasks holds conversations
+    whose last messages are the right answers; an answer counts when it is the same but for case, white space and a
+    final stop, or, where questions mark options with letters, when the right letter is the likeliest.
     """
     from nanochat.commands.running import show_progress
+    from nanochat.console.words import safe
     from nanochat.runtime.devices import open_context
     from nanochat.runtime.paths import resolve_paths
     from nanochat.stages.evaluate import evaluate_chat
@@ -37,9 +40,11 @@ def chat(model: str | None, config: Resolved[ChatEvalConfig], base_dir: str | No
     if as_json:
         emit_json({score.name: score.to_dict() for score in scores})
         return
-    click.echo(f"{'task':<12} {'accuracy':>8}  {'95% interval':^15} {'n':>5}  {'chance':>6}")
+    width = max(12, *(len(safe(score.name)) for score in scores))
+    click.echo(f"{'task':<{width}} {'accuracy':>8}  {'95% interval':^15} {'n':>5}  {'chance':>6}")
     for score in scores:
         low, high = score.interval
         click.echo(
-            f"{score.name:<12} {score.accuracy:>8.1%}  {low:>6.1%} - {high:>6.1%} {score.n:>5}  {score.chance:>6.0%}"
+            f"{safe(score.name):<{width}} {score.accuracy:>8.1%}  {low:>6.1%} - {high:>6.1%} {score.n:>5}  "
+            f"{score.chance:>6.0%}"
         )

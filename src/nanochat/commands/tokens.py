@@ -137,7 +137,7 @@ def show(text: str | None, conversation: str | None, selector: str | None, base_
         value = {"ids": ids, "tokens": _texts(found.tokenizer, ids)}
         emit_json(value if mask is None else {**value, "mask": mask})
         return
-    _print_tokens(_views(found.tokenizer, ids, mask), masked=mask is not None)
+    print_tokens(token_views(found.tokenizer, ids, mask), masked=mask is not None)
     size = sum(map(found.tokenizer.token_bytes().__getitem__, ids))
     click.echo(_summary(found.name, ids, mask, size), err=True)
 
@@ -148,7 +148,8 @@ def _texts(tokenizer: Tokenizer, ids: Sequence[int]) -> list[str]:
     return [token_text(tokenizer.decode_bytes([token])) for token in ids]
 
 
-def _views(tokenizer: Tokenizer, ids: Sequence[int], mask: Sequence[int] | None) -> list[TokenView]:
+def token_views(tokenizer: Tokenizer, ids: Sequence[int], mask: Sequence[int] | None) -> list[TokenView]:
+    """The tokens of ids, with the mask of what is trained where there is one."""
     from nanochat.console.tokens import TokenView
 
     specials = {tokenizer.special(name) for name in tokenizer.special_tokens}
@@ -159,13 +160,14 @@ def _views(tokenizer: Tokenizer, ids: Sequence[int], mask: Sequence[int] | None)
     ]
 
 
-def _print_tokens(tokens: list[TokenView], *, masked: bool) -> None:
+def print_tokens(tokens: list[TokenView], *, masked: bool, legend: bool = True) -> None:
+    """Tokens on stdout, in colour or a line each; the legend says what the marks of the mask mean."""
     from nanochat.console.tokens import LEGEND_STYLES, coloured_lines, plain_lines
 
-    _escape_unknown(sys.stdout)
+    escape_unknown(sys.stdout)
     if is_plain(sys.stdout, os.environ):
         sys.stdout.write("".join(f"{line}\n" for line in plain_lines(tokens)))
-        if masked:
+        if masked and legend:
             click.echo("+ trained: the model learns to say it", err=True)
         return
     from rich.console import Console
@@ -174,10 +176,10 @@ def _print_tokens(tokens: list[TokenView], *, masked: bool) -> None:
     console = Console(force_terminal=True, highlight=False)
     for line in coloured_lines(tokens, console.width):
         console.print(line, no_wrap=True, overflow="ignore", crop=False)
-    if masked:
+    if masked and legend:
         trained, given, special = LEGEND_STYLES
-        legend = Text().append("trained", trained).append("  ").append("given", given).append("  ")
-        console.print(Text("\n").append(legend.append("special", special)))
+        words = Text().append("trained", trained).append("  ").append("given", given).append("  ")
+        console.print(Text("\n").append(words.append("special", special)))
 
 
 def _summary(name: str, ids: Sequence[int], mask: Sequence[int] | None, size: int) -> str:
@@ -194,11 +196,11 @@ def _print_safely(data: bytes) -> None:
     """On a terminal: lines stay lines, everything that could act on it becomes an escape."""
     from nanochat.console.tokens import token_text, visible
 
-    _escape_unknown(sys.stdout)
+    escape_unknown(sys.stdout)
     sys.stdout.write("".join(f"{visible(line)}\n" for line in token_text(data).removesuffix("\n").split("\n")))
 
 
-def _escape_unknown(stream: TextIO) -> None:
+def escape_unknown(stream: TextIO) -> None:
     """A stream that has no é shows which character it was; `click.echo` would send it UTF-8."""
     if hasattr(stream, "reconfigure"):
         stream.reconfigure(errors="backslashreplace")

@@ -14,7 +14,7 @@ from nanochat.errors import UsageError
 class ChatEvalConfig:
     """Accuracy on tasks."""
 
-    tasks: str = option("all", "tasks, separated by commas")
+    tasks: str = option("all", "tasks and files of conversations, separated by commas")
     split: Literal["test", "val"] = option("test", "val is for choosing a recipe, test for its score")
     max_problems: int = option(200, "problems of each task at most")
     batch_size: int = option(50, "problems answered at a time")

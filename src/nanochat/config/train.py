@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from nanochat.config.conversations import parse_ingredients
 from nanochat.config.fields import option
 from nanochat.config.mixture import parse_mixture
 from nanochat.config.model import MIN_WIDTH, ModelConfig, era_config, model_shape
@@ -166,16 +167,23 @@ class BaseTrainConfig(TrainConfig):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ChatTrainConfig(TrainConfig):
-    """What mid and sft have in common. `conversations` is the length of the run when `num_steps` is 0."""
+    """What mid and sft have in common. Everything is seen once when `num_steps` is 0."""
 
     source: str = option("", "model to start from, as a selector; empty is the tag's previous stage", flag="--from")
-    conversations: int = option(20_000, "conversations in the mixture", parse="count")
+    data: str = option(
+        "pocket", "what to learn from: pocket (the built-in tasks) and files, as in pocket,mine.jsonl:3 (three times)"
+    )
+    val_data: str = option("", "files to validate on; by default part of the data is held out")
+    conversations: int = option(20_000, "conversations of the pocket tasks in the mixture", parse="count")
     lr_scale: float = option(1.0, "factor on every learning rate of the base stage")
 
     def __post_init__(self) -> None:
         TrainConfig.__post_init__(self)
         if self.conversations < 1:
             raise UsageError(f"conversations ({self.conversations}) must be at least 1", "try --conversations 20K")
+        parse_ingredients(self.data)
+        if self.val_data:
+            parse_ingredients(self.val_data, "val_data")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

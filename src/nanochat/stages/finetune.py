@@ -5,6 +5,7 @@ Mid teaches the form of a conversation and trains all tokens; sft trains the ass
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 from nanochat.checkpoints.selector import resolve
@@ -13,9 +14,9 @@ from nanochat.config.train import ChatTrainConfig, MidTrainConfig, SftConfig
 from nanochat.model.gpt import GPT
 from nanochat.runtime.context import RunContext
 from nanochat.runtime.events import OnEvent
+from nanochat.stages.conversations import file_hashes, mean_tokens, open_chat_data
 from nanochat.stages.run import StageResult, StageRun
-from nanochat.tasks.mixture import Mixture
-from nanochat.tasks.pocket import pocket_tasks
+from nanochat.tokenizer.conversation import Conversation
 from nanochat.tokenizer.render import render
 from nanochat.tokenizer.tokenizer import Tokenizer
 from nanochat.training.batches import ConversationPacker, Prepared, Rendered, fixed_batches
@@ -24,36 +25,6 @@ from nanochat.training.optimizer import LearningRates, build_optimizer
 from nanochat.training.schedule import finetune_momentum, lr_multiplier
 
 PREVIOUS = {"mid": "base", "sft": "mid"}
-VALIDATION_PER_TASK = 20
-
-# In conversations; a list with its follow-up questions is over four times as long as a question about a fact, so
-# lists are about half of the tokens. Binding a choice to its letter is learnt last and only where the answer alone is
-# trained (a letter is one token in sixty): hence more choices in sft, and fewer lines in full.
-SHARES = {
-    "mid": {
-        "facts": 22,
-        "arithmetic": 4,
-        "counting": 5,
-        "spelling": 3,
-        "choice": 5,
-        "lookup": 4,
-        "binding": 3,
-        "identity": 1,
-        "dialogue": 2,
-    },
-    "sft": {
-        "facts": 32,
-        "arithmetic": 5,
-        "counting": 6,
-        "spelling": 4,
-        "choice": 6,
-        "lookup": 4,
-        "binding": 1,
-        "identity": 1,
-        "dialogue": 2,
-    },
-}
-MEAN_CONVERSATION_TOKENS = 60  # of the pocket mixture; decides only how long a run of N conversations is
 
 
 def midtrain(config: MidTrainConfig, context: RunContext, on_event: OnEvent) -> StageResult:
@@ -66,21 +37,9 @@ def sft(config: SftConfig, context: RunContext, on_event: OnEvent) -> StageResul
     return finetune("sft", config, context, on_event)
 
 
-def pocket_mixture(stage: Literal["mid", "sft"], count: int, seed: int) -> Mixture:
-    """`count` training conversations in the stage's proportions; each stage has conversations of its own."""
-    shares = SHARES[stage]
-    sizes = {name: max(1, round(count * share / sum(shares.values()))) for name, share in shares.items()}
-    tasks = pocket_tasks("train", sizes=sizes, seed=list(SHARES).index(stage))
-    return Mixture([(task, None) for task in tasks.values()], seed=seed)
-
-
-def validation_conversations(tokenizer: Tokenizer, *, train_all: bool) -> list[Rendered]:
-    """Held-out conversations of every pocket task, rendered."""
-    return [
-        _trainable(render(tokenizer, conversation), train_all=train_all)
-        for task in pocket_tasks("val", VALIDATION_PER_TASK).values()
-        for conversation in task
-    ]
+def rendered_for(tokenizer: Tokenizer, conversations: Iterable[Conversation], *, train_all: bool) -> list[Rendered]:
+    """Conversations as rows of ids with the mask of what is trained."""
+    return [_trainable(render(tokenizer, conversation), train_all=train_all) for conversation in conversations]
 
 
 def _trainable(rendered: Rendered, *, train_all: bool) -> Rendered:
@@ -95,12 +54,14 @@ def finetune(
 
     Raises:
         MissingError: the model to start from does not exist.
+        ConversationError: a file of conversations has bad lines.
         UsageError, Interrupted, DivergedError: as in pretraining.
     """
     run = StageRun(context, stage, config, on_event)
     train_all = stage == "mid"
     with run.owned():
-        if result := run.finished():
+        hashes = file_hashes(config)
+        if result := run.finished(hashes):
             return result
         resumed = run.resume()
         start = resumed or load_checkpoint(
@@ -113,8 +74,14 @@ def finetune(
         sequence_len = model_config.sequence_len
         batch_tokens = config.total_batch_size or int(start.state["total_batch_size"])
         config.micro_steps(sequence_len, batch_tokens)
-        mixture = pocket_mixture(stage, config.conversations, config.seed)
-        steps = config.num_steps or max(1, len(mixture) * MEAN_CONVERSATION_TOKENS // batch_tokens)
+        data = open_chat_data(stage, config, context.paths, hashes)
+        for line in data.lines:
+            run.notice(line, level="info")
+        for line in data.notices:
+            run.notice(line)
+        mixture = data.train
+        mean = mean_tokens(data, tokenizer, sequence_len + 1)
+        steps = config.num_steps or max(1, int(len(mixture) * mean // batch_tokens))
         run.place(model, batch_tokens=batch_tokens, steps=steps)
         packer = ConversationPacker(
             lambda i: _trainable(render(tokenizer, mixture[i]), train_all=train_all),
@@ -151,10 +118,10 @@ def finetune(
             total_batch_size=batch_tokens,
             dials=dials,
             validation=fixed_batches(
-                validation_conversations(tokenizer, train_all=train_all),
+                rendered_for(tokenizer, data.validation, train_all=train_all),
                 sequence_len,
                 run.device_batch.rows,
                 tokenizer.bos,
             ),
-            data={"name": "pocket", "conversations": len(mixture), "mixture": mixture.counts},
+            data=data.record,
         )

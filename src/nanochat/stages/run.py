@@ -131,13 +131,17 @@ class StageRun:
                 # torch compiles a function for 8 shapes of model, then runs it uncompiled; a sweep may have more
                 torch.compiler.reset()
 
-    def finished(self) -> StageResult | None:
+    def finished(self, hashes: Mapping[str, str] | None = None) -> StageResult | None:
         """The result when this very run was completed before.
 
+        Args:
+            hashes: SHA-256 by name of the files it trains on.
+
         Raises:
-            UsageError: a run with other settings lives in the folder.
+            UsageError: a run with other settings, or with other content of these files, lives in the folder.
         """
         self._refuse_other_settings()
+        self._refuse_changed_files(hashes or {})
         summary = read_finished(self.folder)
         if summary is None:
             return None
@@ -212,6 +216,16 @@ class StageRun:
                 raise UsageError(
                     f"{self.config.tag}:{self.stage} was begun with {name} {before[name]!r}, not {value!r}",
                     f"choose another --tag, or give it the same settings (or delete {self.folder})",
+                )
+
+    def _refuse_changed_files(self, hashes: Mapping[str, str]) -> None:
+        before = (read_json(self.folder / "config.json") or {}).get("data", {})
+        for name, sha256 in hashes.items():
+            record = before.get("files", {}).get(name)
+            if record and record.get("sha256") != sha256:
+                raise UsageError(
+                    f"{name} has changed since {self.config.tag}:{self.stage} was begun with it",
+                    f"choose another --tag, or bring back the file as it was (or delete {self.folder})",
                 )
 
     def train(

@@ -34,7 +34,7 @@ class Task(ABC):
         """Whether `answer` is right for a conversation of this task.
 
         Args:
-            conversation: one of this task; its last assistant message is not read.
+            conversation: one of this task, as it stands there.
             answer: the text of the model's answer; where it called a tool, the text after the tool's output.
         """
 
