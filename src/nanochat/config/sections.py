@@ -14,6 +14,7 @@ GLOBAL = "global"
 SECTIONS: dict[str, str] = {
     GLOBAL: "nanochat.config.base:GlobalConfig",
     "speedrun": "nanochat.config.speedrun:SpeedrunConfig",
+    "data.download": "nanochat.config.download:DownloadConfig",
     "data.pocket": "nanochat.config.data:PocketDataConfig",
     "tokenizer.train": "nanochat.config.data:TokenizerConfig",
     "tokenizer.eval": "nanochat.config.evaluate:TokenizerEvalConfig",

@@ -11,6 +11,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from nanochat.data.manifest import DataManifest, read_manifest
+from nanochat.data.sources import SOURCES
 from nanochat.errors import DamagedError, MissingError, UsageError
 from nanochat.runtime.files import translate_os_errors
 
@@ -79,7 +80,11 @@ class DataSet:
             return cls._listed(folder, manifest, set(shards))
         if len(shards) < 2:
             have = "no shards" if not shards else "one shard; the last one is kept for validation"
-            make = "nanochat data pocket" if name == "pocket" else f"nanochat data import PATH --name {name}"
+            make = f"nanochat data import PATH --name {name}"
+            if name == "pocket":
+                make = "nanochat data pocket"
+            elif name in SOURCES:
+                make = f"nanochat data download --source {name}"
             raise MissingError(f"data set {name!r} has {have} in {folder}", make)
         return cls(name=name, train=shards[:-1], validation=shards[-1])
 
