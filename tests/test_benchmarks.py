@@ -115,3 +115,14 @@ def test_recipes(tmp_path: Path) -> None:
     assert other["difference"] != 0
     assert "no recipe 'mine'" in run("--only", "mine", name="recipes").stderr
     assert "error: no shards in" in run("--data", str(tmp_path / "none"), name="recipes").stderr
+
+
+def test_download() -> None:
+    done = run("--files", "3", "--size", "3000000", "--repeat", "1", "--json", name="download")
+    assert done.returncode == 0, done.stderr
+    rows = {row["way"]: row for row in json.loads(done.stdout)["rows"]}
+    ours, plain = rows["ours"], rows["plain copy"]
+    assert ours["mb_per_s_of_plain_copy"] == ours["mb_per_s"] / plain["mb_per_s"]
+    assert ours["mb_per_s"] == pytest.approx(9.0 / ours["seconds"])
+    assert plain["mb_per_s_of_plain_copy"] == 1.0
+    assert 10e6 < plain["rss_bytes"] < ours["rss_bytes"] < 200e6

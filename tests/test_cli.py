@@ -21,7 +21,10 @@ DESIGN_ORDER = [
     *("speedrun", "data", "tokenizer", "train", "eval", "chat", "serve", "report", "models", "watch"),
     *("sweep", "slurm", "bench", "doctor", "config", "completion"),
 ]
-HEAVY = ("torch", "textual", "fastapi", "rich", "pyarrow", "numpy", "tiktoken", "safetensors")
+HEAVY = (
+    *("torch", "textual", "fastapi", "rich", "pyarrow", "numpy", "tiktoken", "safetensors"),
+    *("urllib3", "httpx2", "huggingface_hub"),
+)
 
 
 @pytest.fixture

@@ -32,6 +32,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Train a chat model end to end and ask it a few questions.",
     ),
     "data": ("", "Text to train on."),
+    "data download": (
+        "nanochat.commands.data_download:download",
+        "Fetch a data set from the Hugging Face hub, or files by URL.",
+    ),
     "data pocket": (
         "nanochat.commands.data:pocket",
         "Write the pocket corpus: true English about a small world.",

@@ -51,6 +51,10 @@ class StorageError(NanochatError):
     """The file system said no: disk full, read-only, permission, a failing device."""
 
 
+class DownloadError(NanochatError):
+    """A server or the network said no; what has arrived is kept, and the same command goes on from there."""
+
+
 class DamagedError(NanochatError):
     """A file is not what its manifest says; the message names it."""
 

@@ -14,6 +14,7 @@ GLOBAL = "global"
 SECTIONS: dict[str, str] = {
     GLOBAL: "nanochat.config.base:GlobalConfig",
     "speedrun": "nanochat.config.speedrun:SpeedrunConfig",
+    "data.download": "nanochat.config.download:DownloadConfig",
     "data.pocket": "nanochat.config.data:PocketDataConfig",
     "data.identity": "nanochat.config.identity:IdentityConfig",
     "tokenizer.train": "nanochat.config.data:TokenizerConfig",

@@ -150,7 +150,7 @@ class StageTracker:
             side={work: SideWork(every=every, last=event.resumed_from or 0) for work, every in event.schedule.items()},
         )
         if not training:
-            tracker.pace.add(0, now)
+            tracker.pace.add(event.resumed_from or 0, now)
         return tracker
 
     @property

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from nanochat.data.manifest import DataManifest, read_manifest
 from nanochat.data.shards import count_rows
+from nanochat.data.sources import SOURCES
 from nanochat.errors import MissingError
 from nanochat.runtime.files import translate_os_errors
 
@@ -38,8 +39,7 @@ class DataSet:
             return cls._listed(folder, manifest, set(shards))
         if len(shards) < 2:
             have = "no shards" if not shards else "one shard; the last one is kept for validation"
-            make = "nanochat data pocket" if name == "pocket" else f"nanochat data import PATH --name {name}"
-            raise MissingError(f"data set {name!r} has {have} in {folder}", make)
+            raise MissingError(f"data set {name!r} has {have} in {folder}", _command_for(name))
         return cls(name=name, train=shards[:-1], validation=shards[-1])
 
     @classmethod
@@ -52,6 +52,15 @@ class DataSet:
         if not train:
             raise MissingError(f"data set {folder.name!r} has nothing but its validation shard", manifest.made_by)
         return cls(name=folder.name, train=train, validation=validation)
+
+
+def _command_for(name: str) -> str:
+    """What makes a data set of this name."""
+    if name == "pocket":
+        return "nanochat data pocket"
+    if name in SOURCES:
+        return f"nanochat data download --source {name}"
+    return f"nanochat data import PATH --name {name}"
 
 
 def count_documents(dataset: DataSet) -> int:

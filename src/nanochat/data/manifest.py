@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from nanochat.errors import DamagedError
+from nanochat.errors import DamagedError, UsageError
 from nanochat.runtime.files import atomic_write_json, translate_os_errors
+from nanochat.runtime.lease import held
 
 MANIFEST = "manifest.json"
 
@@ -87,6 +88,47 @@ def read_manifest(folder: Path) -> DataManifest | None:
             f"{path} is not the manifest of a data set: {error}",
             "delete the file (the last shard is then for validation), or make the data set again",
         ) from error
+
+
+def add_files(folder: Path, manifest: DataManifest, files: Mapping[str, ShardEntry]) -> DataManifest:
+    """Add files to the manifest of a folder, where other processes may do so at the same time.
+
+    Args:
+        folder: of the data set.
+        manifest: written if there is none yet; else it must be of the same origin, and its own files do not count.
+        files: the new ones by name; they replace older entries.
+
+    Returns:
+        The manifest as it is now. `made_by` is the given one unless files are there that it would not make.
+
+    Raises:
+        UsageError: another data set stands there.
+        DamagedError: the manifest cannot be read.
+        StorageError: it cannot be written.
+    """
+    with held(folder / MANIFEST):
+        there = read_manifest(folder)
+        if there is not None:
+            check_origin(folder, there, manifest)
+        before = dict(there.files) if there is not None else {}
+        merged = dict(sorted({**before, **files}.items()))
+        made_by = there.made_by if there is not None and set(before) - set(manifest.files) else manifest.made_by
+        now = replace(manifest, made_by=made_by, files=merged)
+        if now != there:
+            now.save(folder)
+    return now
+
+
+def check_origin(folder: Path, there: DataManifest, wanted: DataManifest) -> None:
+    """See that two manifests mean the same data set.
+
+    Raises:
+        UsageError: they do not.
+    """
+    if there.origin != wanted.origin:
+        raise UsageError(
+            f"{folder} holds another data set, made by: {there.made_by}", "choose another --name, or delete the folder"
+        )
 
 
 def _shard_name(name: str) -> str:

@@ -28,7 +28,8 @@ OnEvent = Callable[[Event], None]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StageStarted(Event):
-    """A stage begins or goes on. `resumed_from` is the step it goes on from, or None.
+    """A stage begins or goes on. `resumed_from` is the step it goes on from, or None; where progress is counted in
+    another unit, how much of it was done before.
 
     `schedule` says after how many steps each kind of work of `BetweenSteps` comes, 0 only after the last one.
     """

@@ -49,6 +49,10 @@ class Paths:
         """Downloaded task data."""
         return self.cache / "tasks"
 
+    def downloads(self, name: str) -> Path:
+        """Files that were fetched to be imported."""
+        return self.cache / "downloads" / check_name(name, "data set")
+
 
 def check_name(name: str, what: str) -> str:
     """`name` itself when it can be a folder name.
