@@ -15,6 +15,7 @@ SECTIONS: dict[str, str] = {
     GLOBAL: "nanochat.config.base:GlobalConfig",
     "speedrun": "nanochat.config.speedrun:SpeedrunConfig",
     "data.pocket": "nanochat.config.data:PocketDataConfig",
+    "data.import": "nanochat.config.importing:ImportConfig",
     "tokenizer.train": "nanochat.config.data:TokenizerConfig",
     "tokenizer.eval": "nanochat.config.evaluate:TokenizerEvalConfig",
     "train.base": "nanochat.config.train:BaseTrainConfig",
