@@ -138,11 +138,11 @@ def steps_of(job: dict[str, Any], tokenizer: Any, rows: int, ranks: int) -> Call
     import torch
 
     from nanochat.data.loader import Share
-    from nanochat.training.batches import TextBatches
+    from nanochat.training.batches import Prepared, TextPacker
 
     loader = loader_of(job, tokenizer)
     if job["who"] != "reference":
-        batches = TextBatches(loader, Share(0, ranks))
+        batches = Prepared(TextPacker(loader, Share(0, ranks)))
         return lambda: batches.step(rows)
 
     def step() -> Any:
@@ -163,7 +163,7 @@ class Reference:
     def read(self, shards: tuple[Path, ...]) -> Iterator[list[Any]]:
         import numpy as np
 
-        from nanochat.data.shards import documents
+        from nanochat.data.passes import documents
 
         for _, texts in documents(shards):
             for start in range(0, len(texts), LOT):
@@ -269,9 +269,9 @@ def size_of(job: dict[str, Any]) -> tuple[int, int]:
     documents = tokens = 0
     for path in map(Path, job["shards"]):
         for group in range(row_groups(path)):
-            texts = read_texts(path, group)
-            documents += len(texts)
-            tokens += len(tokenizer.encode_column(texts.data, texts.offsets)[0])
+            for _, texts in read_texts(path, group):
+                documents += len(texts)
+                tokens += len(tokenizer.encode_column(texts.data, texts.offsets)[0])
     return documents, tokens
 
 
@@ -281,7 +281,7 @@ def time_rows(job: dict[str, Any]) -> dict[str, Any]:
     from nanochat.tokenizer.tokenizer import Tokenizer
 
     tokenizer = Tokenizer.load(Path(job["tokenizer"]))
-    texts = read_texts(Path(job["shards"][0]), 0).part(0, 8)  # now libraries are loaded
+    texts = next(read_texts(Path(job["shards"][0]), 0))[1].part(0, 8)  # now libraries are loaded
     tokenizer.encode_column(texts.data, texts.offsets, num_threads=1)
     a_pass = job["tokens"] // job["length"] + 1  # rows
     before = resident("VmRSS")

@@ -146,7 +146,8 @@ def write_tokens(args: argparse.Namespace, path: Path) -> None:
     """Ids of real text, as many as the run takes, with a vocabulary learnt from it."""
     import numpy as np
 
-    from nanochat.data.shards import DataSet, read_group, row_groups
+    from nanochat.data.dataset import DataSet
+    from nanochat.data.shards import read_group, row_groups
     from nanochat.tokenizer.tokenizer import Tokenizer
     from nanochat.tokenizer.train import learn
 

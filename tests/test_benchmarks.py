@@ -110,3 +110,23 @@ def test_train_losses(tmp_path: Path) -> None:
         assert abs(row["from_float32"]) < 0.02
     assert rows["ours"]["loss"] != rows["plain float32"]["loss"]  # another number format did train it
     assert "no way 'theirs'" in run("--only", "theirs", name="train").stderr
+
+
+@pytest.mark.slow
+def test_recipes(tmp_path: Path) -> None:
+    texts = [f"{n} red apples and {n * n} green pears, said the {n}th farmer's daughter." for n in range(900)]
+    for index in range(2):
+        pq.write_table(pa.table({"text": texts}), tmp_path / f"shard_{index:05}.parquet", row_group_size=100)
+    words = ("--depth", "1", "--sequence-len", "64", "--vocab-size", "300", "--tokens", "1K", "--batch", "128")
+    done = run(
+        *(*words, "--eval-tokens", "256", "--seeds", "2", "--only", "default,matrix-lr-0.03"),
+        *("--data", str(tmp_path), "--json"),
+        name="recipes",
+    )
+    assert done.returncode == 0, done.stderr
+    default, other = json.loads(done.stdout)["rows"]
+    assert len(set(default["bpb"])) == 2  # seeds differ
+    assert other["difference"] == pytest.approx(other["mean"] - default["mean"])
+    assert other["difference"] != 0
+    assert "no recipe 'mine'" in run("--only", "mine", name="recipes").stderr
+    assert "error: no shards in" in run("--data", str(tmp_path / "none"), name="recipes").stderr

@@ -272,7 +272,7 @@ def test_a_damaged_shard(ask: Callable[..., Answer], no_model: Path) -> None:
     answer = ask(no_model, *BASE)
     assert answer.code == 1
     assert str(shard) in answer.error
-    assert "nanochat data pocket" in answer.hint
+    assert answer.hint == "nanochat data verify pocket --repair"
 
 
 def test_a_damaged_model(ask: Callable[..., Answer], own: Path) -> None:

@@ -9,8 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from nanochat.data.amount import estimate_tokens
+from nanochat.data.dataset import DataSet
 from nanochat.data.pocket import write_pocket
-from nanochat.data.shards import DataSet, read_group, row_groups
+from nanochat.data.shards import read_group, row_groups
 from nanochat.tokenizer.train import learn
 
 

@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nanochat.data.loader import STREAMS, RowLoader, Share, validation_rows
-from nanochat.data.shards import Position, documents
+from nanochat.data.passes import Position, documents
 from nanochat.errors import DamagedError, UsageError
 from nanochat.tokenizer.special import SPECIAL_TOKENS
 
@@ -98,7 +98,7 @@ def conserved(loader: RowLoader, lengths: list[int], shards: tuple[Path, ...], r
     """Every token read so far has been given out or is waiting, none twice."""
     given_out = Counter(token for piece in pieces(loader.rows(rows)) for token in piece)
     state = loader.state()
-    following = next(documents(shards, Position(*state["next"]), seed))[0]
+    following = next(documents(shards, Position(*state["next"][0]), seed))[0]
     read: Counter[int] = Counter()
     numbers = {}
     for at, number in places(shards, seed):

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from nanochat.data import pieces
 from nanochat.data.loader import RowLoader
+from nanochat.data.passes import Position, one_pass
 from nanochat.data.pieces import Piece, Pieces, read_again
-from nanochat.data.shards import Position, one_pass
 
 TOKENIZER = tiny_tokenizer()  # ids are bytes
 

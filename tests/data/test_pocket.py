@@ -67,7 +67,7 @@ def test_a_broken_manifest_is_replaced(tmp_path: Path, text: str) -> None:
     written(tmp_path, 100_000)
     (tmp_path / "manifest.json").write_text(text)
     written(tmp_path, 100_000)
-    assert json.loads((tmp_path / "manifest.json").read_text())["name"] == "pocket"
+    assert json.loads((tmp_path / "manifest.json").read_text())["name"] == tmp_path.name
 
 
 def test_another_size_replaces_all_shards(tmp_path: Path) -> None:

@@ -1,32 +1,19 @@
-"""Data sets on disk: order, places, and files that are missing or damaged."""
+"""Shards: row groups, columns of every kind, groups larger than memory should hold, damage."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator
-from dataclasses import replace
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from shards import write_shard as write
 
-from nanochat.data.shards import DataSet, Position, count_documents, documents, read_group, read_texts, row_groups
-from nanochat.errors import DamagedError, MissingError, UsageError
-
-
-def write(path: Path, texts: list[str | None], group: int = 2, column: str = "text") -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.table({column: pa.array(texts, pa.string())}), path, row_group_size=group)
-    return path
-
-
-def singly(shards: tuple[Path, ...], start: Position | None = None) -> Iterator[tuple[Position, str]]:
-    """Every document with its own place."""
-    for at, texts in documents(shards, start):
-        for i in range(len(texts)):
-            yield replace(at, row=at.row + i), texts.part(i, i + 1).data.tobytes().decode()
+from nanochat.data.shards import Texts, count_rows, read_group, read_texts, row_groups
+from nanochat.errors import DamagedError
 
 
 @pytest.fixture
@@ -37,72 +24,24 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "set"
 
 
-def test_the_last_shard_is_validation(folder: Path) -> None:
-    (folder / "manifest.json").write_text("{}")
-    (folder / ".shard_00003.parquet.tmp").write_text("")
-    dataset = DataSet.open(folder)
-    assert [path.name for path in dataset.train] == ["shard_00000.parquet", "shard_00001.parquet"]
-    assert dataset.validation.name == "shard_00002.parquet"
-    assert dataset.name == "set"
-    assert count_documents(dataset) == 5
+def whole(path: Path, group: int) -> Texts:
+    """A group that comes in one part."""
+    ((first, texts),) = read_texts(path, group)
+    assert first == 0
+    return texts
 
 
 def test_row_groups(folder: Path) -> None:
     path = folder / "shard_00000.parquet"
-    assert row_groups(path) == 2
+    assert (row_groups(path), count_rows(path)) == (2, 3)
     assert [read_group(path, group) for group in range(2)] == [["a", "b"], ["c"]]
-
-
-def test_documents_go_round_with_their_places(folder: Path) -> None:
-    train = DataSet.open(folder).train
-    found = list(itertools.islice(singly(train), 12))
-    assert "".join(text for _, text in found) == "abcdeabcdeab"
-    assert found[2][0] == Position(0, 0, 1, 0)
-    assert found[8][0] == Position(1, 1, 0, 0)
-
-
-@pytest.mark.parametrize("cut", range(12))
-def test_any_place_is_a_start(folder: Path, cut: int) -> None:
-    train = DataSet.open(folder).train
-    whole = list(itertools.islice(singly(train), 20))
-    assert list(itertools.islice(singly(train, whole[cut][0]), 8)) == whole[cut : cut + 8]
-
-
-def test_the_place_behind_the_last_row_is_a_start(folder: Path) -> None:
-    train = DataSet.open(folder).train
-    assert next(singly(train, Position(0, 1, 0, 2))) == (Position(1, 0, 0, 0), "a")
-
-
-@pytest.mark.parametrize("count", [0, 1])
-def test_too_few_shards(tmp_path: Path, count: int) -> None:
-    for number in range(count):
-        write(tmp_path / "pocket" / f"shard_{number:05d}.parquet", ["a"])
-    with pytest.raises(MissingError, match="pocket") as caught:
-        DataSet.open(tmp_path / "pocket")
-    assert caught.value.hint == "nanochat data pocket"
-    with pytest.raises(MissingError) as caught:
-        DataSet.open(tmp_path / "mine")
-    assert caught.value.hint == "nanochat data pocket --name mine"
-
-
-@pytest.mark.parametrize("damage", ["cut", "noise", "empty", "column"])
-def test_a_damaged_shard_is_named(folder: Path, damage: str) -> None:
-    path = folder / "shard_00001.parquet"
-    if damage == "column":
-        write(path, ["a"], column="content")
-    else:
-        whole = path.read_bytes()
-        path.write_bytes({"cut": whole[: len(whole) // 2], "noise": b"\x00" * 500, "empty": b""}[damage])
-    with pytest.raises(DamagedError, match=r"shard_00001\.parquet") as caught:
-        list(itertools.islice(singly(DataSet.open(folder).train), 8))
-    assert "nanochat data pocket" in caught.value.hint
 
 
 def test_damage_inside_a_row_group_is_named(folder: Path) -> None:
     path = write(folder / "shard_00000.parquet", [f"{n} " * 500 for n in range(20)], group=20)
-    whole = bytearray(path.read_bytes())
-    whole[40:400] = b"\xff" * 360
-    path.write_bytes(whole)
+    data = bytearray(path.read_bytes())
+    data[40:400] = b"\xff" * 360
+    path.write_bytes(data)
     with pytest.raises(DamagedError, match=r"shard_00000\.parquet"):
         read_group(path, 0)
 
@@ -118,7 +57,7 @@ def test_a_shard_written_anew_is_read_anew(folder: Path) -> None:
 def test_nulls_are_empty(folder: Path) -> None:
     path = write(folder / "shard_00000.parquet", ["a", None, "b"], group=3)
     assert read_group(path, 0) == ["a", "", "b"]
-    texts = read_texts(path, 0)
+    texts = whole(path, 0)
     assert (texts.data.tobytes(), texts.offsets.tolist()) == (b"ab", [0, 1, 1, 2])
 
 
@@ -128,7 +67,7 @@ def test_every_kind_of_text_column(tmp_path: Path, kind: pa.DataType) -> None:
     path = tmp_path / "shard_00000.parquet"
     pq.write_table(pa.table({"text": pa.array(words, pa.string()).cast(kind)}), path, row_group_size=299)
     for group, expected in enumerate((words[:299], words[299:])):
-        texts = read_texts(path, group)
+        texts = whole(path, group)
         assert texts.data.dtype == np.uint8
         assert texts.offsets.dtype == np.int64
         found = [texts.part(i, i + 1).data.tobytes().decode() for i in range(len(texts))]
@@ -141,11 +80,46 @@ def test_a_text_column_without_text_is_damage(tmp_path: Path, values: list) -> N
     pq.write_table(pa.table({"text": values}), path)
     for read in (read_texts, read_group):
         with pytest.raises(DamagedError, match=r"shard_00000\.parquet .* its text column holds"):
-            read(path, 0)
+            list(read(path, 0))
 
 
-@pytest.mark.parametrize("texts", [[], [""] * 300, [None] * 3])
-def test_a_set_without_text_is_refused_and_not_read_for_ever(tmp_path: Path, texts: list[str | None]) -> None:
-    shards = (write(tmp_path / "shard_00000.parquet", texts), write(tmp_path / "shard_00001.parquet", texts))
-    with pytest.raises(UsageError, match="only empty documents"):
-        list(itertools.islice(singly(shards), 10_000))
+@pytest.mark.parametrize("first", [0, 1, 4, 17, 49, 50, 60])
+@pytest.mark.parametrize("part_bytes", [1, 300, 10**6])
+def test_a_group_in_parts_is_the_same_group(tmp_path: Path, first: int, part_bytes: int) -> None:
+    words = [f"{n} word" * (n % 7) for n in range(50)]
+    path = write(tmp_path / "shard_00000.parquet", words, group=50)
+    parts = list(read_texts(path, 0, first, part_bytes=part_bytes))
+    assert part_bytes > 300 or first >= 49 or len(parts) > 1
+    found = {}
+    for number, texts in parts:
+        for row in range(len(texts)):
+            assert number + row not in found
+            found[number + row] = texts.part(row, row + 1).data.tobytes().decode()
+    assert found == {row: word for row, word in enumerate(words) if row >= first}
+
+
+READ_ALL = """
+import resource, sys
+from pathlib import Path
+import pyarrow.parquet, numpy
+from nanochat.data.shards import read_texts
+def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+small, large = map(Path, sys.argv[1:])
+list(read_texts(small, 0))
+before = peak()
+size = sum(len(texts.data) for _, texts in read_texts(large, 0, part_bytes=8_000_000))
+print(size, peak() - before)
+"""
+
+
+def test_a_group_of_any_size_takes_bounded_memory(tmp_path: Path) -> None:
+    small = write(tmp_path / "small.parquet", ["a"])
+    large = tmp_path / "large.parquet"
+    text = pa.array([f"{n:>8}" * 2_000 for n in range(16_000)])  # 256 MB
+    pq.write_table(pa.table({"text": text}), large, row_group_size=16_000, use_dictionary=False)
+    del text
+    command = [sys.executable, "-c", READ_ALL, str(small), str(large)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=200)
+    size, memory = map(int, done.stdout.split())
+    assert size == 256_000_000
+    assert memory < 80_000_000

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from nanochat.data.shards import DataSet
+from nanochat.data.dataset import DataSet
 from nanochat.evaluation.compression import compare, data_texts
 from nanochat.evaluation.passages import PASSAGES
 from nanochat.tokenizer.tokenizer import Tokenizer

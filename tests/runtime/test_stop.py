@@ -12,7 +12,7 @@ import pytest
 from nanochat.runtime.stop import StopRequest
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
 def test_the_first_asks(number: signal.Signals) -> None:
     before = signal.getsignal(number)
     with StopRequest() as stop:
@@ -35,6 +35,13 @@ print("alive")
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30)
     assert run.returncode == -number
     assert run.stdout == ""
+
+
+def test_a_batch_system_may_ask_twice() -> None:
+    with StopRequest() as stop:
+        signal.raise_signal(signal.SIGUSR1)
+        signal.raise_signal(signal.SIGUSR1)
+        assert stop.requested
 
 
 def test_handlers_are_given_back_after_an_error() -> None:

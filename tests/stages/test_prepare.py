@@ -108,4 +108,4 @@ def test_nothing_heavy_is_loaded(toy: Any, tmp_path: Path) -> None:
 def test_no_data(toy: Any) -> None:
     with pytest.raises(MissingError) as caught:
         make_tokenizer(TokenizerConfig(data="mine"), toy.context, lambda event: None)
-    assert caught.value.hint == "nanochat data pocket --name mine"
+    assert caught.value.hint == "nanochat data import PATH --name mine"

@@ -11,18 +11,21 @@ from typing import Any
 
 import pytest
 import torch
+from shards import damage_group
 
 from nanochat.checkpoints.layout import step_dirs
 from nanochat.checkpoints.selector import resolve
 from nanochat.checkpoints.store import latest_valid, load_checkpoint
 from nanochat.config.train import BaseTrainConfig
+from nanochat.data.dataset import DataSet, count_documents
 from nanochat.data.loader import RowLoader
-from nanochat.errors import MissingError, UsageError
+from nanochat.errors import DamagedError, MissingError, UsageError
 from nanochat.model import cross_entropy
-from nanochat.runtime.events import Sampled, StageStarted, StepDone
+from nanochat.runtime.events import Notice, Sampled, StageStarted, StepDone
 from nanochat.stages import pretrain
 from nanochat.stages import run as stage_run
-from nanochat.stages.pretrain import base_horizon, base_rates
+from nanochat.stages.pretrain import base_rates
+from nanochat.training.horizon import base_horizon
 
 from .conftest import Toy
 
@@ -62,6 +65,31 @@ def test_the_loader_gets_the_seed_and_what_becomes_of_tails(toy: Toy, monkeypatc
     toy.train("base", num_steps=1)
     toy.train("base", num_steps=1, tag="other", seed=7, tails="drop")
     assert told == [(42, "keep"), (7, "drop")]
+
+
+def test_an_unreadable_row_group_costs_its_documents_not_the_run(toy: Toy) -> None:
+    damage_group(toy.base / "data" / "pocket" / "shard_00001.parquet", 0)
+    with pytest.raises(DamagedError, match="shard_00001"):
+        toy.train("base", damage_limit=0)
+    result, events = toy.train("base", tag="other", seed=2)
+    assert result.summary["step"] == 6
+    (told,) = [event.message for event in events if isinstance(event, Notice) and "row group 0" in event.message]
+    assert told.endswith("left out (1 of at most 16)")
+
+
+def test_data_sets_by_weight(toy: Toy) -> None:
+    shutil.copytree(toy.base / "data" / "pocket", toy.base / "data" / "more")
+    result, _ = toy.train("base", data="pocket:3,more:1")
+    data = json.loads((toy.folder("base") / "config.json").read_text())["data"]
+    alone = DataSet.open(toy.base / "data" / "pocket")
+    assert data == {
+        "name": "pocket:3,more:1",
+        "shards": 2 * len(alone.train),
+        "documents": 2 * count_documents(alone),
+    }
+    assert math.isfinite(result.summary["val_bpb"])
+    with pytest.raises(UsageError, match="begun with data 'pocket:3,more:1'"):
+        toy.train("base", data="pocket:1,more:1")
 
 
 class TestFrom:

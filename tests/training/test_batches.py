@@ -24,9 +24,10 @@ from nanochat.tokenizer.conversation import Conversation
 from nanochat.tokenizer.render import render
 from nanochat.training.batches import (
     Batch,
-    ConversationBatches,
+    ConversationPacker,
+    Prepared,
     Rendered,
-    TextBatches,
+    TextPacker,
     fixed_batches,
     text_batches,
 )
@@ -54,8 +55,8 @@ TALKS = [
 ]
 
 
-def batches_of(talks: list[Rendered], length: int, **options: object) -> ConversationBatches:
-    return ConversationBatches(
+def batches_of(talks: list[Rendered], length: int, **options: object) -> ConversationPacker:
+    return ConversationPacker(
         talks.__getitem__,
         len(talks),
         length,
@@ -70,7 +71,7 @@ def loss_of(batch: Batch) -> float:
         return float(model(batch.ids, batch.targets))
 
 
-def check_an_epoch(talks: list[Rendered], length: int) -> ConversationBatches:
+def check_an_epoch(talks: list[Rendered], length: int) -> ConversationPacker:
     """Read one epoch row by row."""
     source = batches_of(talks, length)
     rows = 0
@@ -99,7 +100,7 @@ def test_cropped_and_dropped_are_counted(length: int, without_a_target: int) -> 
         read.append(index)
         return TALKS[index]
 
-    source = ConversationBatches(reading, len(TALKS), length, pad=TOKENIZER.bos, buffer=10)
+    source = ConversationPacker(reading, len(TALKS), length, pad=TOKENIZER.bos, buffer=10)
     while source.epoch < 2:
         source.step(1)
     hopeless = {index for index, (_, mask) in enumerate(TALKS) if not any(mask[: length + 1])}
@@ -151,18 +152,24 @@ def test_only_the_mask_is_trained_and_no_conversation_predicts_the_next() -> Non
 @pytest.mark.parametrize("cut", [1, 3, 11])
 def test_resume_gives_exactly_the_next_rows(length: int, cut: int) -> None:
     whole = batches_of(TALKS, length)
-    first = batches_of(TALKS, length)
+    first = Prepared(batches_of(TALKS, length))  # which has packed the next step already
     for _ in range(cut):
         whole.step(2)
         first.step(2)
     state = json.loads(json.dumps(first.state()))
-    second = batches_of(TALKS, length, state=state)
+    assert state == whole.snapshot().state()
+    second = Prepared(batches_of(TALKS, length, state=state))
     assert second.state() == state
     for _ in range(15):
         a, b = whole.step(2), second.step(2)
         assert torch.equal(a.ids, b.ids)
         assert torch.equal(a.targets, b.targets)
-    assert whole.counts == second.counts
+    assert whole.snapshot().state() == second.state()
+
+
+def test_what_packing_raises_is_raised_by_the_step() -> None:
+    with pytest.raises(UsageError, match="no conversation has anything to train on"):
+        Prepared(batches_of([talk(4000, 30)] * 5, 128)).step(1)
 
 
 def test_nothing_to_train_on_is_an_error_and_not_a_loop() -> None:
@@ -199,8 +206,8 @@ def shards(tmp_path: Path) -> tuple[Path, ...]:
     return tuple(paths)
 
 
-def text_of(shards: tuple[Path, ...], state: Any = None, share: Share = Share()) -> TextBatches:  # noqa: B008
-    return TextBatches(RowLoader(shards, TOKENIZER, 64, seed=1, state=state, buffer=80), share)
+def text_of(shards: tuple[Path, ...], state: Any = None, share: Share = Share()) -> Prepared:  # noqa: B008
+    return Prepared(TextPacker(RowLoader(shards, TOKENIZER, 64, seed=1, state=state, buffer=80), share))
 
 
 def test_text_steps_are_the_loaders_rows(shards: tuple[Path, ...]) -> None:

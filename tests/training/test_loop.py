@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nanochat.errors import DivergedError, Interrupted, OutOfMemoryError
+from nanochat.errors import DivergedError, Interrupted, OutOfMemoryError, StorageError
 from nanochat.runtime.events import Event, Notice, StepDone
 from nanochat.training.batches import Batch
 from nanochat.training.device_batch import DeviceBatch
@@ -223,7 +223,7 @@ def test_a_finished_state_does_nothing() -> None:
     assert (probe.events, probe.evaluated, probe.saved) == ([], [], [])
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
 def test_a_signal_stops_at_the_next_boundary(number: int) -> None:
     def on_event(event: Event) -> None:
         if isinstance(event, StepDone) and event.step == 3:
@@ -233,6 +233,22 @@ def test_a_signal_stops_at_the_next_boundary(number: int) -> None:
     with pytest.raises(Interrupted, match="step 3 of 5"):
         probe.run()
     assert probe.saved == [3]
+
+
+def test_stopping_waits_for_the_save_and_says_nothing_else_when_it_failed() -> None:
+    def on_event(event: Event) -> None:
+        if isinstance(event, StepDone) and event.step == 3:
+            signal.raise_signal(signal.SIGINT)
+
+    def wait() -> None:
+        assert probe.saved == [3]
+        raise StorageError("disk full", "free some")
+
+    polled: list[int] = []
+    probe = Probe(on_event=on_event)
+    with pytest.raises(StorageError, match="disk full"):
+        probe.run(wait=wait, poll=lambda: polled.append(len(probe.losses)))
+    assert polled == [1, 2, 3]
 
 
 def test_a_signal_in_the_last_step_ends_as_usual() -> None:

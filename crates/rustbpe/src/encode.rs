@@ -3,11 +3,13 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use crate::cache::{Key, Place, Table, long_key, longest, short_key};
+use crate::cache::{Place, Table};
 use crate::error::EncodeError;
-use crate::merge::Merger;
+use crate::ids::NONE;
+use crate::key::{Key, long_key, longest, short_key};
 use crate::split::Splitter;
-use crate::vocab::{NONE, Vocab};
+use crate::vocab::Vocab;
+use crate::windows::Merger;
 
 /// Words and ids of the cache for chunks of up to 15 bytes, nearly all of plain text, and the powers of two between
 /// which its size lies: 32 bytes an entry, 256 KB to 16 MB.
@@ -199,7 +201,7 @@ impl Worker {
 mod tests {
     use super::*;
     use crate::error::TrainError;
-    use crate::merge::tests::{slow, tokens};
+    use crate::windows::tests::{slow, tokens};
     use proptest::prelude::*;
 
     const WORDS: &str = r"\s?\S+|\s";

@@ -17,10 +17,10 @@
 //!
 //! # Encoding
 //!
-//! Text is cut into the same chunks. A chunk that is a token becomes its id; in any other the pair that forms the token
-//! with the lowest id is merged, again and again (`merge`), which only needs the one pair that each token comes from
-//! (`vocab`). Chunks repeat, so each thread remembers them (`cache`, `encode`); many texts are shared out to threads
-//! (`batch`). The ids are those of tiktoken for every text.
+//! Text is cut into the same chunks. A chunk that is a token becomes its id; in any other the pair that forms the
+//! token with the lowest id is merged, again and again (`merge`, `windows`), which only needs the one pair that each
+//! token comes from (`vocab`). Chunks repeat, so each thread remembers them (`key`, `cache`, `encode`); many texts are
+//! shared out to threads (`batch`). The ids are those of tiktoken for every text.
 
 mod batch;
 mod cache;
@@ -28,6 +28,8 @@ mod count;
 mod documents;
 mod encode;
 mod error;
+mod ids;
+mod key;
 mod merge;
 mod pairs;
 mod parquet;
@@ -37,6 +39,7 @@ mod table;
 mod train;
 mod unicode;
 mod vocab;
+mod windows;
 
 pub use batch::{Batch, Column, Documents};
 pub use count::ChunkCounter;

@@ -4,12 +4,10 @@ use std::hash::BuildHasher;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-use crate::cache::{Key, hash, longest, short_key};
 use crate::error::EncodeError;
+use crate::ids::NONE;
+use crate::key::{Key, hash, longest, short_key};
 use crate::merge::{HeapMerger, SHORT, merge_short};
-
-/// No token: never an id.
-pub(crate) const NONE: u32 = u32::MAX;
 
 /// Tokens that text can become, whose ids are their ranks, and after them names that it cannot: those are for
 /// decoding alone.

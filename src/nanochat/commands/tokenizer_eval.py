@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from nanochat.checkpoints.tokenizers import FoundTokenizer
-    from nanochat.data.shards import DataSet
+    from nanochat.data.dataset import DataSet
     from nanochat.evaluation.compression import Compression, Count
     from nanochat.evaluation.vocabularies import Fetched
     from nanochat.runtime.paths import Paths
@@ -63,7 +63,7 @@ def eval_(tokenizer: str | None, config: Resolved[TokenizerEvalConfig], base_dir
 def _dataset(found: FoundTokenizer, name: str | None, paths: Paths) -> DataSet | None:
     """The data set asked for, else the one the tokenizer learnt from, where it is still there."""
     from nanochat.checkpoints.layout import read_json
-    from nanochat.data.shards import DataSet
+    from nanochat.data.dataset import DataSet
     from nanochat.errors import MissingError, UsageError
 
     if name is not None:

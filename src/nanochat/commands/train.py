@@ -22,14 +22,25 @@ if TYPE_CHECKING:
 @click.command()
 @config_options(BaseTrainConfig, "train.base", config_file=True)
 @base_dir_option
+@click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
 @json_option
-def base(config: Resolved[BaseTrainConfig], base_dir: str | None, as_json: bool) -> None:
+def base(config: Resolved[BaseTrainConfig], base_dir: str | None, dry_run: bool, as_json: bool) -> None:
     """Pretrain a model on text.
 
     With --from it goes on with a model there is, on other data or with a longer context.
     """
     value = _like_source(config, base_dir) if config.value.source else config.value
     value.model(vocab_size=32_768)  # sizes that cannot work are refused before torch is loaded
+    if dry_run:
+        from nanochat.runtime.paths import resolve_paths
+        from nanochat.stages.plan import plan_base
+
+        plan = plan_base(value, resolve_paths(base_dir, {}))
+        if as_json:
+            emit_json(plan)
+        else:
+            click.echo("\n".join(plan.lines()))
+        return
     from nanochat.stages.pretrain import pretrain
 
     _run("base", value, base_dir, as_json, lambda context, on_event: pretrain(value, context, on_event))

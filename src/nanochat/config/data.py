@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nanochat.config.fields import option
+from nanochat.config.mixture import parse_mixture
 from nanochat.config.model import MIN_VOCAB
 from nanochat.errors import UsageError
 
@@ -24,13 +25,14 @@ class TokenizerConfig:
     """Training of a tokenizer."""
 
     name: str = option("pocket", "name of the tokenizer")
-    data: str = option("pocket", "data set to learn from")
+    data: str = option("pocket", "data set to learn from, or several by their shares of the text: a:0.9,b:0.1")
     vocab_size: int = option(32_768, "tokens, the nine special ones included", parse="count")
     max_chars: int = option(2_000_000_000, "characters to read at most", parse="count")
     doc_cap: int = option(10_000, "characters of a document to read at most", parse="count")
     threads: int = option(0, "threads that count; 0: one per core")
 
     def __post_init__(self) -> None:
+        parse_mixture(self.data)
         if self.vocab_size < MIN_VOCAB:
             raise UsageError(
                 f"vocab_size ({self.vocab_size}) must be at least {MIN_VOCAB}: 256 bytes and 9 special tokens",

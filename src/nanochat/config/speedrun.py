@@ -84,7 +84,7 @@ def pocket_recipe(config: SpeedrunConfig) -> Recipe:
             **machine, total_batch_size=4096, num_steps=steps(160), lr_scale=0.8, warmdown=0.3, final_lr=0.5
         ),
         sft=SftConfig(
-            **machine, total_batch_size=2048, num_steps=steps(960), conversations=40_000, lr_scale=0.6, warmdown=0.8
+            **machine, total_batch_size=2048, num_steps=steps(1120), conversations=46_000, lr_scale=0.6, warmdown=0.8
         ),
         evaluation=ChatEvalConfig(device=config.device, threads=config.threads),
     )

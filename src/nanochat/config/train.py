@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from nanochat.config.fields import option
+from nanochat.config.mixture import parse_mixture
 from nanochat.config.model import MIN_WIDTH, ModelConfig, era_config, model_shape
 from nanochat.errors import UsageError
 
@@ -115,7 +116,8 @@ class BaseTrainConfig(TrainConfig):
     sequence_len: int = option(2048, "context", unit="tokens", parse="count")
     window_pattern: str = option("SSSL", "attention windows by layer, tiled: S short, L long")
     recipe: Literal["modern", "classic"] = option("modern", "modern is today's architecture, classic that of 2025")
-    data: str = option("pocket", "data set to train on")
+    data: str = option("pocket", "data set to train on, or several by their shares of the tokens: a:0.9,b:0.1")
+    damage_limit: int = option(16, "places in the data that may be unreadable before the run stops")
     tokenizer: str = option("pocket", "tokenizer to start from")
     tails: Literal["keep", "drop"] = option(
         "keep", "the rest of a document that was cut to fill a row: kept for a later row, or dropped"
@@ -136,6 +138,9 @@ class BaseTrainConfig(TrainConfig):
     def __post_init__(self) -> None:
         # super() without arguments does not work in slotted dataclasses before Python 3.14
         TrainConfig.__post_init__(self)
+        parse_mixture(self.data)
+        if self.damage_limit < 0:
+            raise UsageError(f"damage_limit ({self.damage_limit}) must not be negative", "try --damage-limit 0")
         for name, example in (("ratio", "12"), ("target_flops", "1e18")):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:

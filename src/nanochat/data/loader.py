@@ -15,7 +15,7 @@ ahead but not dealt to a stream is simply read again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -23,9 +23,11 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from nanochat.data.mixing import MixedPieces, MixedPlace
+from nanochat.data.mixture import Portion, TextMixture
 from nanochat.data.packing import BestFitBuffer
+from nanochat.data.passes import Damage, documents, one_pass
 from nanochat.data.pieces import Piece, Pieces, read_again
-from nanochat.data.shards import Position, documents, one_pass
 from nanochat.tokenizer.tokenizer import Tokenizer
 
 Rows = npt.NDArray[np.int64]
@@ -68,17 +70,16 @@ EVERYTHING = Share()
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Where a loader stands: the next document, the number of the next row, and what waits in each stream."""
+    """Where a loader stands: the next documents, the number of the next row, and what waits in each stream."""
 
-    next: Position | None
+    place: MixedPlace
     row: int
     streams: list[list[Piece]]
 
     def state(self) -> dict[str, Any]:
         """As JSON values."""
-        at = self.next
         return {
-            "next": [at.epoch, at.shard, at.group, at.row, at.byte] if at else None,
+            **self.place.state(),
             "row": self.row,
             "streams": [[list(piece.place()) for piece in pieces] for pieces in self.streams],
         }
@@ -95,12 +96,14 @@ class RowLoader:
         state: where to go on, from `state()` of a loader with the same arguments.
         buffer: how many documents to choose from, in all streams together.
         tails: what becomes of the rest of a document that was cut to fill a row.
+        portions: which shards make up which share of the tokens; by default they are all one.
+        damage: takes note of what cannot be read and is passed over; None raises it.
 
     Attributes:
         row_len: T+1.
 
     Raises:
-        DamagedError: a shard that cannot be read, also by `rows`.
+        DamagedError: shards that cannot be read, also by `rows`.
         UsageError: a data set without text, by `rows`.
     """
 
@@ -114,22 +117,36 @@ class RowLoader:
         state: dict[str, Any] | None = None,
         buffer: int = BUFFER_DOCUMENTS,
         tails: Tails = "keep",
+        portions: Sequence[Portion] = (),
+        damage: Damage | None = None,
     ) -> None:
+        portions = portions or (Portion(range(len(shards)), 1.0),)
         self.row_len = sequence_len + 1
         self._streams = [
             _Stream(tokenizer.bos, self.row_len, max(1, buffer // STREAMS), BUFFER_TOKENS // STREAMS, tails)
             for _ in range(STREAMS)
         ]
         self._row = 0
-        start = None
+        place = MixedPlace((None,) * len(portions), (0,) * len(portions))
         if state:
-            start = Position(*state["next"]) if state["next"] else None
+            place = MixedPlace.from_state(state)
             self._row = int(state["row"])
             places = [(number, place) for number, places in enumerate(state["streams"]) for place in places]
-            pieces = read_again(shards, tokenizer, [place for _, place in places])
+            pieces = read_again(shards, tokenizer, [place for _, place in places], damage)
             for (number, _), piece in zip(places, pieces, strict=True):
-                self._streams[number].add(piece)
-        self._pieces = Pieces(documents(shards, start, seed), shards, tokenizer, start)
+                if piece:
+                    self._streams[number].add(piece)
+        sources = [
+            Pieces(
+                documents(shards, start, seed, among=portion.shards, damage=damage),
+                shards,
+                tokenizer,
+                start,
+                damage=damage,
+            )
+            for portion, start in zip(portions, place.next, strict=True)
+        ]
+        self._pieces = MixedPieces(sources, [portion.weight for portion in portions], place.taken)
 
     def rows(self, count: int, share: Share = EVERYTHING) -> Rows:
         """The next `count` rows, or of these the ones of `share`.
@@ -154,12 +171,13 @@ class RowLoader:
 
     def snapshot(self) -> Snapshot:
         """The present state, cheaper than `state`: for every step, of which few are saved."""
-        return Snapshot(self._pieces.next, self._row, [stream.waiting() for stream in self._streams])
+        return Snapshot(self._pieces.place, self._row, [stream.waiting() for stream in self._streams])
 
     @property
     def epoch(self) -> int:
-        """Passes over the data begun before this one."""
-        return self._pieces.next.epoch if self._pieces.next else 0
+        """Passes over the data begun before this one, over the first of several data sets."""
+        first = self._pieces.place.next[0]
+        return first.epoch if first else 0
 
 
 class _Stream:
@@ -241,3 +259,9 @@ def validation_rows(shard: Path, tokenizer: Tokenizer, sequence_len: int, tokens
                 yield RowLoader((shard,), tokenizer, sequence_len).rows(1)
             return
         yield rows
+
+
+def mixed_validation_rows(text: TextMixture, tokenizer: Tokenizer, sequence_len: int, tokens: int) -> Iterator[Rows]:
+    """`validation_rows` of every data set, in the shares of the mixture."""
+    for dataset, weight in text.parts:
+        yield from validation_rows(dataset.validation, tokenizer, sequence_len, max(1, round(tokens * weight)))

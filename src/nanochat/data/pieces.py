@@ -2,7 +2,7 @@
 
 The tokenizer holds no interpreter lock, and what is left in Python is a slice for each document. Memory is bounded
 whatever the documents: they are tokenized in lots of a megabyte of text, and a document longer than that comes in
-parts, each cut at the end of a line or a word. Only a row group is in memory as a whole, as parquet has it.
+parts, each cut at the end of a line or a word.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from nanochat.data.ahead import Ahead
-from nanochat.data.shards import Position, Texts, not_readable, read_texts
+from nanochat.data.passes import Damage, Position
+from nanochat.data.shards import Texts, not_readable, read_texts
+from nanochat.errors import DamagedError
 from nanochat.tokenizer.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -64,6 +66,7 @@ class Pieces:
         shards: the files they come from.
         tokenizer: turns them into ids.
         start: where the first of them is.
+        damage: takes note of lots that are no UTF-8; None raises it.
     """
 
     def __init__(
@@ -72,8 +75,10 @@ class Pieces:
         shards: tuple[Path, ...],
         tokenizer: Tokenizer,
         start: Position | None = None,
+        *,
+        damage: Damage | None = None,
     ) -> None:
-        self._lots = Ahead(_lots(groups, shards, tokenizer))
+        self._lots = Ahead(_lots(groups, shards, tokenizer, damage))
         self._held: deque[Piece] = deque()
         self._after = start
 
@@ -92,7 +97,9 @@ class Pieces:
         return self._held[0].at if self._held else self._after
 
 
-def _lots(groups: Iterable[tuple[Position, Texts]], shards: tuple[Path, ...], tokenizer: Tokenizer) -> Iterator[_Lot]:
+def _lots(
+    groups: Iterable[tuple[Position, Texts]], shards: tuple[Path, ...], tokenizer: Tokenizer, damage: Damage | None
+) -> Iterator[_Lot]:
     for first, texts in groups:
         ends = texts.offsets[1:].tolist()
         row, byte = 0, int(texts.offsets[0]) + first.byte  # in `texts`: where the lot begins
@@ -105,7 +112,13 @@ def _lots(groups: Iterable[tuple[Position, Texts]], shards: tuple[Path, ...], to
                 to_row = min(fitting, row + LOT_DOCUMENTS)
                 bounds = [byte, *ends[row:to_row]]
             at = _place(first, texts, row, byte)
-            encoded = _encoded(tokenizer, shards[at.shard], at, texts.data, np.array(bounds))
+            try:
+                encoded = _encoded(tokenizer, shards[at.shard], at, texts.data, np.array(bounds))
+            except DamagedError as error:
+                if damage is None:
+                    raise
+                damage.pass_over(error, shards[at.shard], at.group)
+                encoded = []
             pieces = [
                 Piece(_place(first, texts, number, byte), 0, ids) for number, ids in enumerate(encoded, row) if len(ids)
             ]
@@ -146,8 +159,19 @@ def _encoded(
     return [ids[start:end].copy() for start, end in itertools.pairwise(offsets.tolist())]
 
 
-def read_again(shards: tuple[Path, ...], tokenizer: Tokenizer, places: Iterable[Sequence[int]]) -> list[Piece]:
-    """The pieces at these places. Every row group is read once.
+def read_again(
+    shards: tuple[Path, ...],
+    tokenizer: Tokenizer,
+    places: Iterable[Sequence[int]],
+    damage: Damage | None = None,
+) -> list[Piece | None]:
+    """The pieces at these places, None where they cannot be read any more. Every row group is read once.
+
+    Args:
+        shards: the files they come from.
+        tokenizer: turns them into ids.
+        places: as `Piece.place` gives them.
+        damage: takes note of what cannot be read; None raises it.
 
     Raises:
         DamagedError: the shards have changed.
@@ -160,15 +184,30 @@ def read_again(shards: tuple[Path, ...], tokenizer: Tokenizer, places: Iterable[
     for (shard, group), parts in wanted.items():
         if shard >= len(shards):
             raise not_readable(shards[-1], "the shards after it are gone since the checkpoint")
-        texts = read_texts(shards[shard], group)
-        for row, byte in parts:
-            if row >= len(texts):
-                raise not_readable(shards[shard], f"row group {group} has lost documents since the checkpoint")
-            begin, end = int(texts.offsets[row]) + byte, int(texts.offsets[row + 1])
-            bounds = np.array([begin, _part_end(texts.data, begin, end)])
-            at = Position(0, shard, group, row, byte)
-            found[shard, group, row, byte] = _encoded(tokenizer, shards[shard], at, texts.data, bounds)[0]
+        try:
+            for row, byte, ids in _read_parts(shards[shard], tokenizer, group, sorted(parts)):
+                found[shard, group, row, byte] = ids
+        except DamagedError as error:
+            if damage is None:
+                raise
+            damage.pass_over(error, shards[shard], group)
     return [
-        Piece(Position(epoch, shard, group, row, byte), 0, found[shard, group, row, byte]).after(offset)
+        Piece(Position(epoch, shard, group, row, byte), 0, ids).after(offset) if ids is not None else None
         for epoch, shard, group, row, byte, offset in places
+        for ids in [found.get((shard, group, row, byte))]
     ]
+
+
+def _read_parts(
+    path: Path, tokenizer: Tokenizer, group: int, parts: list[tuple[int, int]]
+) -> Iterator[tuple[int, int, Ids]]:
+    """Row, byte and ids of parts of documents, given in order by row and byte."""
+    waiting = deque(parts)
+    for first, texts in read_texts(path, group, parts[0][0]):
+        while waiting and waiting[0][0] < first + len(texts):
+            row, byte = waiting.popleft()
+            begin, end = int(texts.offsets[row - first]) + byte, int(texts.offsets[row - first + 1])
+            bounds = np.array([begin, _part_end(texts.data, begin, end)])
+            yield row, byte, _encoded(tokenizer, path, Position(0, 0, group, row, byte), texts.data, bounds)[0]
+    if waiting:
+        raise not_readable(path, f"row group {group} has lost documents since the checkpoint")

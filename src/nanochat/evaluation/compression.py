@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from nanochat.data.shards import DataSet, read_group, row_groups
+from nanochat.data.dataset import DataSet
+from nanochat.data.shards import read_group, row_groups
 from nanochat.evaluation.vocabularies import Vocabulary
 from nanochat.tokenizer.tokenizer import Tokenizer
 

@@ -29,6 +29,7 @@ class Relation:
         weight: how often it is drawn beside the others.
         phrase: the answer's name, which the frames ask for: "the capital of {x}".
         questions: beside those of the frames.
+        after_lead: a question without its subject, which a sentence before it names.
         pool: the different answers, sorted; wrong choices come from here.
     """
 
@@ -41,6 +42,7 @@ class Relation:
     questions: tuple[str, ...]
     val_questions: tuple[str, ...]
     test_questions: tuple[str, ...]
+    after_lead: str = ""
     pool: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -48,6 +50,10 @@ class Relation:
         for name, frames in (("questions", _ASK), ("val_questions", _ASK_VAL), ("test_questions", _ASK_TEST)):
             asked = (*_framed(frames, self.phrase), *getattr(self, name))
             object.__setattr__(self, name, tuple(dict.fromkeys(asked)))
+        if self.after_lead:
+            object.__setattr__(
+                self, "questions", self.questions + tuple(f"{lead} {self.after_lead}" for lead in _LEADS)
+            )
 
 
 def fill(template: str, subject: str, answer: str) -> str:
@@ -83,6 +89,8 @@ _ASK = (
 _ASK_VAL = ("Name {np}.", "Could you say what {np} is?", "I forgot {np}. What was it again?")
 _ASK_TEST = ("Could you remind me what {np} is?", "Let me hear {np}.", "I am looking for {np}. Do you know it?")
 
+_LEADS = ("Take {x}.", "Think of {x}.", "This is about {x}.", "I have a question about {x}.", "I read about {x}.")
+
 
 def _framed(frames: tuple[str, ...], phrase: str) -> tuple[str, ...]:
     return tuple(frame.replace("{np}", phrase).replace("{NP}", capitalised(phrase)) for frame in frames)
@@ -103,6 +111,7 @@ RELATIONS: tuple[Relation, ...] = (
          "In {x}, which city is the capital?", "What city is the capital in {x}?"),
         ("{X} has which city as its capital?",),
         ("{X} has a capital. Which city is it?",),
+        "Which city is its capital?",
     ),
     Relation(
         "continent",
@@ -119,6 +128,7 @@ RELATIONS: tuple[Relation, ...] = (
         ("{X} belongs to which continent?", "Name the continent of {x}.",
         "Where on Earth is {x}? Which continent?"),
         ("If I travel to {x}, on which continent am I?",),
+        "Which continent is it in?",
     ),
     Relation(
         "country",
@@ -134,6 +144,7 @@ RELATIONS: tuple[Relation, ...] = (
         ("Name the country of {x}.", "{X} is the capital city of what country?",
         "To which country does {x} belong?"),
         ("I am in {x}. Which country am I in?",),
+        "Which country is it in?",
     ),
     Relation(
         "sound",
@@ -148,6 +159,7 @@ RELATIONS: tuple[Relation, ...] = (
          "Do you know the sound of {x}?", "Do you know what sound {x} makes?"),
         ("Name the sound of {x}.", "What kind of sound comes from {x}?", "Which noise does {x} make?"),
         ("I hear {x}. What sound is it?",),
+        "What sound does it make?",
     ),
     Relation(
         "baby",
@@ -164,6 +176,7 @@ RELATIONS: tuple[Relation, ...] = (
         ("Name the baby of {x}.", "What do people call the baby of {x}?",
         "What is the word for the baby of {x}?"),
         ("{X} has a baby. What is it called?",),
+        "What is its baby called?",
     ),
     Relation(
         "class",
@@ -179,6 +192,7 @@ RELATIONS: tuple[Relation, ...] = (
         ("Name the kind of animal that {x} is.", "What sort of animal is {x}?",
         "{X} is which type of animal?"),
         ("{X} is an animal. Of what kind?",),
+        "What kind of animal is it?",
     ),
     Relation(
         "legs",
@@ -194,6 +208,7 @@ RELATIONS: tuple[Relation, ...] = (
         ("Count the legs of {x}. How many are there?", "How many legs are there on {x}?",
          "Say how many legs {x} has."),
         ("{X} stands on how many legs?",),
+        "How many legs does it have?",
     ),
     Relation(
         "home",
@@ -208,6 +223,7 @@ RELATIONS: tuple[Relation, ...] = (
          "What is the home of {x} called?", "In which place does {x} live?"),
         ("Name the home of {x}.", "Where would {x} live?", "What place is the home of {x}?"),
         ("In what kind of home does {x} live?",),
+        "Where does it live?",
     ),
     Relation(
         "colour",
@@ -221,6 +237,7 @@ RELATIONS: tuple[Relation, ...] = (
          "What colour does {x} have?", "What is the color of {x}?", "{X} has what colour?"),
         ("Name the colour of {x}.", "In what colour do we see {x}?", "Could you say what colour {x} is?"),
         ("If I look at {x}, what colour do I see?",),
+        "What colour is it?",
     ),
     Relation(
         "symbol",
@@ -235,6 +252,7 @@ RELATIONS: tuple[Relation, ...] = (
          "What do people write for {x} in a formula?", "With which symbol do we write {x}?"),
         ("Which symbol do chemists use for {x}?",),
         ("How do chemists write {x}?",),
+        "What is its symbol?",
     ),
     Relation(
         "atomic_number",
@@ -248,6 +266,7 @@ RELATIONS: tuple[Relation, ...] = (
          "Take the element {x}. Which atomic number is its own?"),
         ("Which atomic number belongs to {x}?",),
         ("{X} is an element. What is its atomic number?",),
+        "Which atomic number does it have?",
     ),
     Relation(
         "day_after",
@@ -263,6 +282,7 @@ RELATIONS: tuple[Relation, ...] = (
         ("Name the day after {x}.", "If today is {x}, which day is tomorrow?",
         "Which day is next after {x}?"),
         ("Yesterday was {x}. What day is today?",),
+        "Which day comes next?",
     ),
     Relation(
         "day_before",
@@ -277,6 +297,7 @@ RELATIONS: tuple[Relation, ...] = (
         ("Name the day before {x}.", "If today is {x}, which day was yesterday?",
         "Which day is just before {x}?"),
         ("Tomorrow is {x}. What day is today?",),
+        "Which day was before it?",
     ),
     Relation(
         "month_after",
@@ -291,6 +312,7 @@ RELATIONS: tuple[Relation, ...] = (
         ("Name the month after {x}.", "If it is {x} now, which month comes next?",
         "Which month is next after {x}?"),
         ("{X} is over. Which month begins?",),
+        "Which month comes next?",
     ),
     Relation(
         "month_before",
@@ -306,6 +328,7 @@ RELATIONS: tuple[Relation, ...] = (
         ("Name the month before {x}.", "If it is {x} now, which month was before?",
          "Which month is just before {x}?"),
         ("{X} begins. Which month is over?",),
+        "Which month was before it?",
     ),
     Relation(
         "month_order",
@@ -332,6 +355,7 @@ RELATIONS: tuple[Relation, ...] = (
         ("Count the days of {x}. How many are there?", "Say how many days {x} has.",
          "What number of days does {x} have?"),
         ("How many days go by in {x}?",),
+        "How many days does it have?",
     ),
     Relation(
         "opposite",
@@ -346,6 +370,7 @@ RELATIONS: tuple[Relation, ...] = (
          "Something is the opposite of {x}. What is it?", "If it is the opposite of {x}, what is it?"),
         ("If something is not {x} but the opposite, what is it?",),
         ("What is not {x} but the opposite of it?",),
+        "What is its opposite?",
     ),
     Relation(
         "bigger",
@@ -374,6 +399,7 @@ RELATIONS: tuple[Relation, ...] = (
          "Please write {x} in words.", "How is {x} written in words?"),
         ("Spell out {x} in words.", "Put the number {x} in words.", "What is the number {x} as a word?"),
         ("How would you say {x} in words?",),
+        "How is it written in words?",
     ),
 )  # fmt: skip
 

@@ -18,7 +18,7 @@ from nanochat.tasks.mixture import Mixture
 from nanochat.tasks.pocket import pocket_tasks
 from nanochat.tokenizer.render import render
 from nanochat.tokenizer.tokenizer import Tokenizer
-from nanochat.training.batches import ConversationBatches, Rendered, fixed_batches
+from nanochat.training.batches import ConversationPacker, Prepared, Rendered, fixed_batches
 from nanochat.training.loop import Dials
 from nanochat.training.optimizer import LearningRates, build_optimizer
 from nanochat.training.schedule import finetune_momentum, lr_multiplier
@@ -43,7 +43,7 @@ SHARES = {
     },
     "sft": {
         "facts": 32,
-        "arithmetic": 4,
+        "arithmetic": 5,
         "counting": 6,
         "spelling": 4,
         "choice": 6,
@@ -116,7 +116,7 @@ def finetune(
         mixture = pocket_mixture(stage, config.conversations, config.seed)
         steps = config.num_steps or max(1, len(mixture) * MEAN_CONVERSATION_TOKENS // batch_tokens)
         run.place(model, batch_tokens=batch_tokens, steps=steps)
-        source = ConversationBatches(
+        packer = ConversationPacker(
             lambda i: _trainable(render(tokenizer, mixture[i]), train_all=train_all),
             len(mixture),
             sequence_len,
@@ -145,7 +145,7 @@ def finetune(
             model=model,
             tokenizer=tokenizer,
             optimizer=optimizer,
-            source=source,
+            source=Prepared(packer),
             resumed=resumed,
             total_steps=steps,
             total_batch_size=batch_tokens,

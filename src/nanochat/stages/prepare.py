@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Any
 
 from nanochat.checkpoints.layout import read_json
 from nanochat.config.data import PocketDataConfig, TokenizerConfig
-from nanochat.data.shards import DataSet
+from nanochat.data.mixture import TextMixture
 from nanochat.data.texts import find_texts, read_texts, size_of
 from nanochat.errors import NanochatError
 from nanochat.runtime.context import RunContext
@@ -68,10 +70,10 @@ def make_tokenizer(
     """
     started = time.perf_counter()
     folder = context.paths.tokenizer(config.name)
-    files = find_texts(source) if source else DataSet.open(context.paths.data(config.data)).train
+    parts = [(tuple(find_texts(source)), 1.0)] if source else _mixed(TextMixture.open(context.paths, config.data))
     record = {
         "settings": _what_matters(config, source),
-        "source": [[_name(path, source), _size(path)] for path in files],
+        "source": [[_name(path, source), _size(path)] for files, _ in parts for path in files],
     }
     if read_json(folder / RECORD) == record:
         try:
@@ -82,9 +84,13 @@ def make_tokenizer(
             on_event(StageFinished(stage="tokenizer", step=0, elapsed_s=0.0, skipped=True))
             return tokenizer
     on_event(StageStarted(stage="tokenizer", tag=config.name, total_steps=config.vocab_size))
-    progress = _Progress(on_event, min(size_of(files), config.max_chars))
+    sizes = [size_of(files) for files, _ in parts]
+    total = min(config.max_chars, *(int(size / weight) for size, (_, weight) in zip(sizes, parts, strict=True)))
+    progress = _Progress(on_event, total)
+    # one alone is read to its end: of compressed files the size is a guess
+    batches = (_up_to(read_texts(files), total * weight if len(parts) > 1 else math.inf) for files, weight in parts)
     learned = learn(
-        progress.watched(read_texts(files)),
+        progress.watched(itertools.chain.from_iterable(batches)),
         config.vocab_size,
         max_chars=config.max_chars,
         doc_cap=config.doc_cap,
@@ -109,6 +115,20 @@ def make_tokenizer(
         )
     )
     return learned.tokenizer
+
+
+def _mixed(text: TextMixture) -> list[tuple[tuple[Path, ...], float]]:
+    return [(dataset.train, weight) for dataset, weight in text.parts]
+
+
+def _up_to(batches: Iterable[TextBatch], size: float) -> Iterator[TextBatch]:
+    """The first batches, until they hold `size` bytes of text."""
+    taken = 0
+    for batch in batches:
+        yield batch
+        taken += batch.texts.nbytes
+        if taken >= size:
+            return
 
 
 def _what_matters(config: TokenizerConfig, source: Sequence[Path]) -> dict[str, Any]:

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 from nanochat.checkpoints.selector import resolve
 from nanochat.checkpoints.store import load_checkpoint
-from nanochat.config.model import ModelConfig
 from nanochat.config.train import BaseTrainConfig
 from nanochat.data.amount import estimate_tokens
-from nanochat.data.loader import RowLoader, validation_rows
-from nanochat.data.shards import DataSet, count_documents
+from nanochat.data.loader import RowLoader, mixed_validation_rows
+from nanochat.data.mixture import TextMixture
+from nanochat.data.passes import Damage
 from nanochat.errors import UsageError
 from nanochat.model.gpt import GPT
 from nanochat.model.init import init_weights
@@ -19,8 +19,8 @@ from nanochat.runtime.context import RunContext
 from nanochat.runtime.events import OnEvent
 from nanochat.stages.run import StageResult, StageRun
 from nanochat.tokenizer.tokenizer import Tokenizer
-from nanochat.training.batches import TextBatches, text_batches
-from nanochat.training.horizon import RULES, Horizon, plan_horizon
+from nanochat.training.batches import Prepared, TextPacker, text_batches
+from nanochat.training.horizon import base_horizon
 from nanochat.training.loop import Dials
 from nanochat.training.optimizer import LearningRates, build_optimizer
 from nanochat.training.schedule import lr_multiplier, muon_momentum, weight_decay_at
@@ -40,36 +40,19 @@ def base_rates(config: BaseTrainConfig) -> LearningRates:
     )
 
 
-def base_horizon(config: BaseTrainConfig, model: ModelConfig) -> Horizon:
-    """Length and batch of the run that trains `model`.
-
-    Raises:
-        UsageError: the batch is not a multiple of what one micro-step holds.
-    """
-    horizon = plan_horizon(
-        model,
-        rule=RULES[config.recipe],
-        ratio=config.ratio,
-        flops=config.target_flops,
-        steps=config.num_steps or None,
-        batch_tokens=config.total_batch_size or None,
-        weight_decay=config.weight_decay,
-    )
-    config.micro_steps(model.sequence_len, horizon.batch_tokens)
-    return horizon
-
-
-def tell_epochs(dataset: DataSet, tokenizer: Tokenizer, tokens: int, notice: Callable[[str, str], None]) -> None:
-    """Say so when the text is shorter than the run, and warn where repeating it no longer teaches much."""
-    there = estimate_tokens(dataset, tokenizer)
-    epochs = tokens / max(1, there)
-    if epochs <= 1:
-        return
-    notice(
-        f"data set {dataset.name!r} has about {there / 1e6:.3g}M tokens, the run takes {tokens / 1e6:.3g}M: "
-        f"it will see everything {epochs:.1f} times (more text, or a lower --ratio or --num-steps, would change that)",
-        "warning" if epochs > EPOCHS_THAT_TEACH else "info",
-    )
+def tell_epochs(text: TextMixture, tokenizer: Tokenizer, tokens: int, notice: Callable[[str, str], None]) -> None:
+    """Say so when a data set is shorter than its part of the run, and warn where repeating no longer teaches much."""
+    for dataset, weight in text.parts:
+        there = estimate_tokens(dataset, tokenizer)
+        taken = tokens * weight
+        epochs = taken / max(1, there)
+        if epochs > 1:
+            notice(
+                f"data set {dataset.name!r} has about {there / 1e6:.3g}M tokens, the run takes {taken / 1e6:.3g}M: "
+                f"it will see everything {epochs:.1f} times "
+                "(more text, or a lower --ratio or --num-steps, would change that)",
+                "warning" if epochs > EPOCHS_THAT_TEACH else "info",
+            )
 
 
 def pretrain(config: BaseTrainConfig, context: RunContext, on_event: OnEvent) -> StageResult:
@@ -85,7 +68,7 @@ def pretrain(config: BaseTrainConfig, context: RunContext, on_event: OnEvent) ->
         DivergedError: the loss is not a number.
     """
     run = StageRun(context, "base", config, on_event)
-    dataset = DataSet.open(context.paths.data(config.data))
+    text = TextMixture.open(context.paths, config.data)
     source = None
     if config.source:
         source = load_checkpoint(resolve(context.paths, config.source, run.notice), with_optimizer=True)
@@ -120,17 +103,23 @@ def pretrain(config: BaseTrainConfig, context: RunContext, on_event: OnEvent) ->
         )
         if start and start.optimizer_state:
             optimizer.load_state_dict(start.optimizer_state)
+        damage = Damage(config.damage_limit)
         loader = RowLoader(
-            dataset.train,
+            text.shards,
             tokenizer,
             model_config.sequence_len,
             seed=config.seed,
             state=resumed.state["loader"] if resumed else None,
             tails=config.tails,
+            portions=text.portions,
+            damage=damage,
         )
-        rows = list(validation_rows(dataset.validation, tokenizer, model_config.sequence_len, config.eval_tokens))
+        rows = list(mixed_validation_rows(text, tokenizer, model_config.sequence_len, config.eval_tokens))
+        tell_epochs(text, tokenizer, horizon.tokens, run.notice)
 
-        tell_epochs(dataset, tokenizer, horizon.tokens, run.notice)
+        def tell_damage() -> None:
+            for line in damage.untold():
+                run.notice(line)
 
         def dials(step: int) -> Dials:
             return Dials(
@@ -149,11 +138,11 @@ def pretrain(config: BaseTrainConfig, context: RunContext, on_event: OnEvent) ->
             model=model,
             tokenizer=tokenizer,
             optimizer=optimizer,
-            source=TextBatches(loader),
+            source=Prepared(TextPacker(loader), before_step=tell_damage),
             resumed=resumed,
             total_steps=horizon.steps,
             total_batch_size=horizon.batch_tokens,
             dials=dials,
             validation=text_batches(rows, run.device_batch.rows),
-            data={"name": dataset.name, "shards": len(dataset.train), "documents": count_documents(dataset)},
+            data={"name": text.name, "shards": len(text.shards), "documents": text.documents()},
         )

@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from filelock import FileLock, Timeout
 
+from nanochat.checkpoints.background import BackgroundSaver
 from nanochat.checkpoints.layout import clear_finished, mark_finished, read_finished, read_json, step_of
-from nanochat.checkpoints.store import Checkpoint, latest_valid, load_checkpoint, save_checkpoint
+from nanochat.checkpoints.store import Checkpoint, latest_valid, load_checkpoint
 from nanochat.config.model import ModelConfig
 from nanochat.config.train import TrainConfig
 from nanochat.engine.engine import Engine
@@ -53,6 +54,7 @@ FREE_SETTINGS = frozenset(
         "device",
         "dtype",
         "compile",
+        "damage_limit",
         "threads",
         "require_attn",
         "fp8",
@@ -303,7 +305,7 @@ class StageRun:
 
         def save(state: TrainState) -> None:
             state.note_save()
-            path = save_checkpoint(
+            saver.save(
                 self.folder,
                 state.step,
                 model_state=model.state_dict(),
@@ -319,8 +321,10 @@ class StageRun:
                 keep=config.keep,
                 best=state.best_step,
             )
-            self.on_event(CheckpointSaved(stage=self.stage, step=state.step, path=str(path)))
 
+        saver = BackgroundSaver(
+            lambda step, path: self.on_event(CheckpointSaved(stage=self.stage, step=step, path=str(path)))
+        )
         loop = Loop(
             stage=self.stage,
             loss=compiled_loss(model, use_compile=self.context.compile),
@@ -333,6 +337,8 @@ class StageRun:
             device=self.context.device,
             evaluate=self._timed("evaluation", evaluate),
             save=self._timed("checkpoint", save),
+            poll=saver.poll,
+            wait=saver.wait,
             eval_every=config.eval_every,
             save_every=config.save_every,
             on_event=self.on_event,
@@ -341,7 +347,7 @@ class StageRun:
             sample_every=config.sample_every,
             scaler=scaler,
         )
-        with self._naming_last_good():
+        with self._naming_last_good(), saver:
             state = loop.run(state)
         self._timed("samples", sample)(state)
         summary = _json_safe(

@@ -1,7 +1,8 @@
 """Where a step's rows come from: plain text without end, or conversations of known number.
 
 A source yields whole steps, `step(rows)`; its state is plain JSON, and a source made with it goes on with exactly the
-next row. Rows are (B, T) inputs and targets, a target of -1 being one that does not count.
+next row. The rows of a step are packed on a thread of their own while the step before is computed. Rows are (B, T)
+inputs and targets, a target of -1 being one that does not count.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 
 from nanochat.data.ahead import Ahead
-from nanochat.data.loader import EVERYTHING, RowLoader, Share, Snapshot
+from nanochat.data.loader import EVERYTHING, RowLoader, Share
 from nanochat.data.packing import BestFitBuffer
 from nanochat.errors import UsageError
 
@@ -56,50 +57,92 @@ class BatchSource(Protocol):
         ...
 
 
-class TextBatches:
-    """Packed documents: every target counts. The rows of a step are packed while the one before is computed.
+class Stateful(Protocol):
+    """Knows where a source stood."""
 
-    Args:
-        loader: gives the rows of all processes, and the state, which is the same in each. Used by another thread from
-            the first step on.
-        share: which of them this process trains on.
-    """
+    def state(self) -> dict[str, Any]:
+        """As JSON values."""
+        ...
 
-    def __init__(self, loader: RowLoader, share: Share = EVERYTHING) -> None:
-        self._loader = loader
-        self._share = share
-        self._rows = 0
-        self._ahead: Ahead[tuple[Batch, Snapshot]] | None = None
-        self._snapshot = loader.snapshot()
+
+class Packer(Protocol):
+    """Makes steps one after the other."""
 
     def step(self, rows: int) -> Batch:
-        """Of the next `rows` rows those of this process's share.
+        """The next `rows` rows."""
+        ...
+
+    def snapshot(self) -> Stateful:
+        """Where it stands: cheap, for every step, of which few are saved."""
+        ...
+
+
+class Prepared:
+    """The steps of a packer, each made while the one before is computed.
+
+    Args:
+        packer: used by another thread from the first step on.
+        before_step: called before every step, by the thread that takes it.
+    """
+
+    def __init__(self, packer: Packer, before_step: Callable[[], None] = lambda: None) -> None:
+        self._packer = packer
+        self._before_step = before_step
+        self._rows = 0
+        self._ahead: Ahead[tuple[Batch, Stateful]] | None = None
+        self._snapshot = packer.snapshot()
+
+    def step(self, rows: int) -> Batch:
+        """The next `rows` rows, or of these the ones of this process.
 
         Raises:
             ValueError: another number of rows than in the first step.
         """
+        self._before_step()
         if self._ahead is None:
             self._rows = rows
-            self._ahead = Ahead(_text_steps(self._loader, rows, self._share), depth=1)
+            self._ahead = Ahead(_steps(self._packer, rows), depth=1)
         if rows != self._rows:
             raise ValueError(f"a step of {rows} rows after one of {self._rows}")
         batch, self._snapshot = next(self._ahead)
         return batch
 
     def state(self) -> dict[str, Any]:
-        """The loader's after the last step that was given out."""
+        """The packer's after the last step that was given out."""
         return self._snapshot.state()
 
 
-def _text_steps(loader: RowLoader, rows: int, share: Share) -> Iterator[tuple[Batch, Snapshot]]:
-    size = share.world_size * max(1, ROWS_AT_A_TIME // share.world_size)
+def _steps(packer: Packer, rows: int) -> Iterator[tuple[Batch, Stateful]]:
     while True:
-        ids = np.empty((share.of(rows), loader.row_len), np.int64)
+        yield packer.step(rows), packer.snapshot()
+
+
+class TextPacker:
+    """Packed documents: every target counts.
+
+    Args:
+        loader: gives the rows of all processes, and the state, which is the same in each.
+        share: which of them this process trains on.
+    """
+
+    def __init__(self, loader: RowLoader, share: Share = EVERYTHING) -> None:
+        self._loader = loader
+        self._share = share
+
+    def step(self, rows: int) -> Batch:
+        """Of the next `rows` rows those of this process's share."""
+        share = self._share
+        size = share.world_size * max(1, ROWS_AT_A_TIME // share.world_size)
+        ids = np.empty((share.of(rows), self._loader.row_len), np.int64)
         for at in range(0, rows, size):
-            part = loader.rows(min(size, rows - at), share)
+            part = self._loader.rows(min(size, rows - at), share)
             ids[share.of(at) :][: len(part)] = part
             time.sleep(YIELD_S)
-        yield _text_batch(ids), loader.snapshot()
+        return _text_batch(ids)
+
+    def snapshot(self) -> Stateful:
+        """The loader's."""
+        return self._loader.snapshot()
 
 
 def _text_batch(ids: np.ndarray) -> Batch:
@@ -120,7 +163,20 @@ class ConversationCounts:
     dropped: int = 0
 
 
-class ConversationBatches:
+@dataclass(frozen=True, slots=True)
+class ConversationPlace:
+    """Where a packer of conversations stands."""
+
+    next: int
+    buffer: tuple[int, ...]
+    counts: tuple[int, int, int]
+
+    def state(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {"next": self.next, "buffer": list(self.buffer), "counts": list(self.counts)}
+
+
+class ConversationPacker:
     """Conversations packed best-fit into rows that are padded at the end with bos and ignored targets.
 
     A conversation longer than a row is cropped to its first T+1 tokens, and dropped when no supervised token remains
@@ -132,7 +188,7 @@ class ConversationBatches:
         count: how many there are.
         sequence_len: T.
         pad: the id rows are filled up with.
-        state: where to go on, from `state()`.
+        state: where to go on, from `snapshot().state()`.
         buffer: how many conversations to choose from.
     """
 
@@ -164,15 +220,17 @@ class ConversationBatches:
 
     def step(self, rows: int) -> Batch:
         """The next `rows` rows."""
-        return _batch([_row(self._buffer, self._row_len, self._pad, self._refill) for _ in range(rows)])
+        packed = []
+        for _ in range(rows):
+            packed.append(_row(self._buffer, self._row_len, self._pad, self._refill))
+            time.sleep(YIELD_S)
+        return _batch(packed)
 
-    def state(self) -> dict[str, Any]:
+    def snapshot(self) -> ConversationPlace:
         """Numbers of the next and of the buffered conversations."""
-        return {
-            "next": self._next,
-            "buffer": [index for index, _ in self._buffer.items()],
-            "counts": [self.counts.packed, self.counts.cropped, self.counts.dropped],
-        }
+        counts = self.counts
+        buffered = tuple(index for index, _ in self._buffer.items())
+        return ConversationPlace(self._next, buffered, (counts.packed, counts.cropped, counts.dropped))
 
     @property
     def epoch(self) -> float:

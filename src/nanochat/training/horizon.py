@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 
 from nanochat.config.model import ModelConfig, model_shape
+from nanochat.config.train import BaseTrainConfig
 from nanochat.model.sizes import count_parameters, flops_per_token
 
 REFERENCE_DEPTH = 12
@@ -75,6 +76,25 @@ def scaled_decay(decay: float, batch_tokens: int, tokens: float, tokens_ref: flo
     It keeps the time over which weights are forgotten a fixed share of the run (arXiv 2405.13698).
     """
     return decay * math.sqrt(batch_tokens / REFERENCE_BATCH) * tokens_ref / tokens
+
+
+def base_horizon(config: BaseTrainConfig, model: ModelConfig) -> Horizon:
+    """Length and batch of the run that trains `model`.
+
+    Raises:
+        UsageError: the batch is not a multiple of what one micro-step holds.
+    """
+    horizon = plan_horizon(
+        model,
+        rule=RULES[config.recipe],
+        ratio=config.ratio,
+        flops=config.target_flops,
+        steps=config.num_steps or None,
+        batch_tokens=config.total_batch_size or None,
+        weight_decay=config.weight_decay,
+    )
+    config.micro_steps(model.sequence_len, horizon.batch_tokens)
+    return horizon
 
 
 def plan_horizon(

@@ -82,9 +82,11 @@ class Loop:
         dials: schedules by step.
         device: where batches go.
         evaluate: validates; called every `eval_every` steps (0 never) and after the last one.
-        save: writes a checkpoint; every `save_every` steps (0 never) whose losses are fine, when stopped, and after
-            the last one.
+        save: begins to write a checkpoint; every `save_every` steps (0 never) whose losses are fine, when stopped, and
+            after the last one.
         mfu: share of the device's peak at so many tokens per second, or None.
+        poll: called after every step, to tell of saves that are complete by now.
+        wait: returns when the last save is complete.
         sample: lets the model say something; every `sample_every` steps (0 never), not after the last one.
         scaler: of the loss, for float16.
     """
@@ -104,6 +106,8 @@ class Loop:
     save_every: int
     on_event: OnEvent
     mfu: Callable[[float], float | None] = lambda tokens_per_s: None
+    poll: Callable[[], None] = lambda: None
+    wait: Callable[[], None] = lambda: None
     sample: Callable[[TrainState], None] = lambda state: None
     sample_every: int = 0
     scaler: LossScaler | None = None
@@ -134,6 +138,7 @@ class Loop:
                     gc.disable()
                 seconds = time.perf_counter() - started
                 self._count(state, batch, loss, seconds, rate)
+                self.poll()
                 last = state.step == self.total_steps
                 if last or (self.eval_every and state.step % self.eval_every == 0):
                     self.evaluate(state)
@@ -144,6 +149,7 @@ class Loop:
                 if not last and not stop.requested and self.sample_every and state.step % self.sample_every == 0:
                     self.sample(state)
                 if stop.requested and not last:
+                    self.wait()
                     raise Interrupted(
                         f"stopped after step {saved_at} of {self.total_steps} of the {self.stage} stage",
                         "everything is saved: the same command goes on from there",
