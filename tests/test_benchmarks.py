@@ -41,7 +41,7 @@ def test_tokenizer(tmp_path: Path) -> None:
 
 def test_wrong_requests(tmp_path: Path) -> None:
     assert "no system 'rust'" in run("--only", "rust").stderr
-    for name in ("tokenizer", "loader"):
+    for name in ("tokenizer", "loader", "data"):
         assert "error: no shards in" in run("--data", str(tmp_path), name=name).stderr
 
 
@@ -64,6 +64,21 @@ def test_loader(tmp_path: Path) -> None:
     assert min(row["fill"] for row in (ours, dropping, reference)) > 0.99
     assert ours["rows_per_s"] > 0
     assert len(ours["memory_bytes"]) == 1
+
+
+def test_data(tmp_path: Path) -> None:
+    texts = [f"{n} red apples and {n * n} green pears, said the {n}th farmer's daughter." for n in range(900)]
+    for index in range(2):
+        pq.write_table(
+            pa.table({"text": texts[index * 450 : (index + 1) * 450]}), tmp_path / f"shard_{index:05}.parquet"
+        )
+    done = run("--data", str(tmp_path), "--megabytes", "1", "--repeat", "1", "--json", name="data")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert [row["kind"] for row in report["rows"]] == ["parquet", "jsonl", "txt"]
+    for row in report["rows"]:
+        assert row["text_bytes"] == report["text_bytes"]  # nothing is lost on the way
+        assert row["times_plain"] == pytest.approx(row["plain_mb_per_s"] / row["import_mb_per_s"])
 
 
 TINY = ("--depth", "1", "--rows", "2", "--sequence-len", "64", "--vocab-size", "300", "--compile", "off")

@@ -40,6 +40,19 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "nanochat.commands.data:pocket",
         "Write the pocket corpus: true English about a small world.",
     ),
+    "data import": ("nanochat.commands.data_import:import_", "Make a data set of your own text."),
+    "data list": (
+        "nanochat.commands.data_sets:list_",
+        "List the data sets: documents, text, shards, size on disk, and what they were made by.",
+    ),
+    "data show": (
+        "nanochat.commands.data_sets:show",
+        "Show a data set: totals, shards, and some of its documents with their places.",
+    ),
+    "data verify": (
+        "nanochat.commands.data_sets:verify",
+        "Compare data sets with their manifests and read every row group.",
+    ),
     "data chat-check": (
         "nanochat.commands.data_chat:chat_check",
         "Check a file of conversations and show how a model sees them.",

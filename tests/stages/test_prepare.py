@@ -76,18 +76,20 @@ def test_threads_are_no_reason_to_train_again(toy: Any) -> None:
 
 
 def test_files_in_place_of_a_data_set(toy: Any, tmp_path: Path) -> None:
-    first, second = tmp_path / "a.txt", tmp_path / "b.jsonl"
+    folder = tmp_path / "text"
+    folder.mkdir()
+    first, second = folder / "a.txt", folder / "b.jsonl"
     first.write_text("abcabc " * 50)
     second.write_text('{"text": "abcd"}\n' * 50)
     config = TokenizerConfig(name="mine", data="nowhere", vocab_size=268)
-    made = make_tokenizer(config, toy.context, lambda event: None, [tmp_path])
+    made = make_tokenizer(config, toy.context, lambda event: None, [folder])
     assert made.encode("abcd") == [258] or made.encode("abc") == [257]
     events: list[Event] = []
     again = make_tokenizer(config, toy.context, events.append, [first, second])
     assert again.fingerprint == made.fingerprint
     assert [type(event) for event in events] == [StageFinished]
     second.write_text('{"text": "xyz"}\n' * 500)
-    assert make_tokenizer(config, toy.context, lambda event: None, [tmp_path]).fingerprint != made.fingerprint
+    assert make_tokenizer(config, toy.context, lambda event: None, [folder]).fingerprint != made.fingerprint
 
 
 def test_nothing_heavy_is_loaded(toy: Any, tmp_path: Path) -> None:

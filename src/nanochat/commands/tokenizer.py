@@ -19,7 +19,7 @@ from nanochat.config.load import Resolved
 def train(source: tuple[str, ...], config: Resolved[TokenizerConfig], base_dir: str | None, as_json: bool) -> None:
     """Learn a vocabulary from a data set.
 
-    SOURCE: folders or files to learn from in its place (parquet, jsonl, txt).
+    SOURCE: files, folders or patterns in quotes to learn from in its place, of the kinds that data import reads.
     """
     from nanochat.commands.running import show_progress
     from nanochat.runtime.context import RunContext

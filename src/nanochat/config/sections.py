@@ -16,6 +16,7 @@ SECTIONS: dict[str, str] = {
     "speedrun": "nanochat.config.speedrun:SpeedrunConfig",
     "data.download": "nanochat.config.download:DownloadConfig",
     "data.pocket": "nanochat.config.data:PocketDataConfig",
+    "data.import": "nanochat.config.importing:ImportConfig",
     "data.identity": "nanochat.config.identity:IdentityConfig",
     "tokenizer.train": "nanochat.config.data:TokenizerConfig",
     "tokenizer.eval": "nanochat.config.evaluate:TokenizerEvalConfig",

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -75,16 +76,7 @@ class ConsoleProgress:
         self._live: Live | None = None
 
     def __enter__(self) -> Self:
-        if self._alive:
-            self._live = Live(
-                console=self._console,
-                get_renderable=lambda: _Picture(self),
-                refresh_per_second=REFRESH_PER_S,
-                transient=True,
-                redirect_stdout=sys.stdout.isatty(),  # what goes to a file or a pipe must get there
-            )
-            self._live.start(refresh=True)
-            self._console.show_cursor(True)
+        self._start()
         return self
 
     def __exit__(
@@ -93,9 +85,16 @@ class ConsoleProgress:
         try:
             self._print_scores()
         finally:
-            if self._live is not None:
-                self._live.stop()
-                self._live = None
+            self._stop()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Nothing is painted while the block runs, so that a question can be asked."""
+        self._stop()
+        try:
+            yield
+        finally:
+            self._start()
 
     def __call__(self, event: Event) -> None:
         """Take in one event; unknown ones are nothing to show."""
@@ -123,6 +122,23 @@ class ConsoleProgress:
     def picture(self, width: int) -> list[Text]:
         """The lines of the live block as they are now, each of at most `width` cells."""
         return [self._shown(line) for line in block(self._board, width, self._clock())]
+
+    def _start(self) -> None:
+        if self._alive:
+            self._live = Live(
+                console=self._console,
+                get_renderable=lambda: _Picture(self),
+                refresh_per_second=REFRESH_PER_S,
+                transient=True,
+                redirect_stdout=sys.stdout.isatty(),  # what goes to a file or a pipe must get there
+            )
+            self._live.start(refresh=True)
+            self._console.show_cursor(True)
+
+    def _stop(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
 
     def _stage(self, name: str) -> StageTracker:
         """The tracker of the stage that runs; a stage that did not announce itself begins now."""
