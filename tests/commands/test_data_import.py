@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from nanochat.cli import main
-from nanochat.data.shards import DataSet
+from nanochat.data.dataset import DataSet
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from nanochat.config.importing import ImportConfig
+from nanochat.data.dataset import DataSet
 from nanochat.data.manifest import read_manifest
-from nanochat.data.shards import DataSet
 from nanochat.data.verifying import adopt_shards, verify
 from nanochat.errors import DamagedError, MissingError
 from nanochat.runtime.context import RunContext

@@ -22,8 +22,9 @@ from filelock import FileLock
 from nanochat._rustbpe import ParquetTexts
 from nanochat.config.importing import ImportConfig
 from nanochat.data import importing, shard_writer, spill
+from nanochat.data.dataset import DataSet
 from nanochat.data.manifest import read_manifest
-from nanochat.data.shards import DataSet, read_group, row_groups
+from nanochat.data.shards import read_group, row_groups
 from nanochat.errors import MissingError, NanochatError, StorageError, UsageError
 from nanochat.runtime.context import RunContext
 from nanochat.runtime.events import Event, Notice, StageFinished, StageProgress, StageStarted

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from nanochat.data.manifest import DataManifest, ShardEntry, read_manifest
-from nanochat.data.shards import read_texts, row_groups
+from nanochat.data.shards import Texts, read_texts, row_groups
 from nanochat.errors import DamagedError, MissingError, NanochatError
 from nanochat.runtime.files import translate_os_errors
 from nanochat.runtime.paths import NAME, Paths
@@ -191,18 +191,23 @@ def search(folder: Path, text: str) -> Iterator[FoundDocument]:
     for shard in describe(folder).shards:
         path = folder / shard.name
         for group in range(row_groups(path)) if shard.state != "missing" else ():
-            texts = read_texts(path, group)
-            offsets, data = texts.offsets, texts.data.tobytes()
-            base, at = int(offsets[0]), 0
-            while (at := data.find(needle, at)) >= 0:
-                row = int(np.searchsorted(offsets, at + base, "right")) - 1
-                start, end = int(offsets[row]) - base, int(offsets[row + 1]) - base
-                if at + len(needle) > end:  # it begins in one document and ends in the next
-                    at += 1
-                    continue
-                found = data[start:end].decode("utf-8", "replace")
-                yield FoundDocument(shard=shard.name, row_group=group, row=row, at=at - start, text=found)
-                at = end
+            for first, texts in read_texts(path, group):
+                for row, at, found in _found(texts, needle):
+                    yield FoundDocument(shard=shard.name, row_group=group, row=first + row, at=at, text=found)
+
+
+def _found(texts: Texts, needle: bytes) -> Iterator[tuple[int, int, str]]:
+    """Row, place and text of each document that has the bytes in it."""
+    offsets, data = texts.offsets, texts.data.tobytes()
+    base, at = int(offsets[0]), 0
+    while (at := data.find(needle, at)) >= 0:
+        row = int(np.searchsorted(offsets, at + base, "right")) - 1
+        start, end = int(offsets[row]) - base, int(offsets[row + 1]) - base
+        if at + len(needle) > end:  # it begins in one document and ends in the next
+            at += 1
+            continue
+        yield row, at - start, data[start:end].decode("utf-8", "replace")
+        at = end
 
 
 def _document(path: Path, number: int) -> FoundDocument:
@@ -213,7 +218,7 @@ def _document(path: Path, number: int) -> FoundDocument:
     while number >= about.row_group(group).num_rows:
         number -= about.row_group(group).num_rows
         group += 1
-    texts = read_texts(path, group).part(number, number + 1)
+    texts = next(read_texts(path, group, number))[1].part(0, 1)
     text = texts.data.tobytes().decode("utf-8", "replace")
     return FoundDocument(shard=path.name, row_group=group, row=number, at=0, text=text)
 
