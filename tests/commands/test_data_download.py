@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import json
 import os
 import random
+import shlex
 import signal
 import subprocess
 import sys
@@ -24,8 +26,9 @@ from misbehaving import COMMIT, Hub, Server
 from nanochat.cli import main
 from nanochat.config.download import DownloadConfig
 from nanochat.console.tracker import StageTracker
-from nanochat.data.dataset import DataSet
+from nanochat.data.dataset import DataSet, count_documents
 from nanochat.data.manifest import read_manifest
+from nanochat.data.shards import count_rows
 from nanochat.runtime.context import RunContext
 from nanochat.runtime.hub import hub_from_environment
 from nanochat.runtime.paths import resolve_paths
@@ -205,35 +208,56 @@ def test_parquet_with_text_is_a_data_set(hub: Hub, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("options", [[], ["--column", "story"]])
-def test_other_files_wait_for_the_import(options: list[str], hub: Hub, tmp_path: Path, capsys: Any) -> None:
+def test_other_files_are_imported(options: list[str], hub: Hub, tmp_path: Path, capsys: Any) -> None:
     for number in range(2):
         hub.put("me/stories", f"train-{number}.parquet", parquet(number, column="story"))
-    assert main(["data", "download", "--source", "me/stories", *options]) == 0
-    said = capsys.readouterr()
-    folder = tmp_path / "base" / "cache" / "downloads" / "stories"
-    assert said.out.splitlines() == [str(folder / f"train-{number}.parquet") for number in range(2)]
-    column = "".join(f" {option}" for option in options)
-    assert said.err.splitlines()[-1] == f"Go on with:  nanochat data import {folder} --name stories{column}"
-    assert not (tmp_path / "base" / "data").exists()
+    command = ["data", "download", "--source", "me/stories", *options]
+    assert main(command) == 0
+    folder = tmp_path / "base" / "data" / "stories"
+    assert capsys.readouterr().out.splitlines() == [str(folder)]
+    fetched = tmp_path / "base" / "cache" / "downloads" / "stories"
+    assert sorted(path.name for path in fetched.glob("*.parquet")) == ["train-0.parquet", "train-1.parquet"]
+    dataset = DataSet.open(folder)
+    assert count_rows(dataset.validation) >= 1
+    manifest = read_manifest(folder)
+    assert manifest is not None
+    assert manifest.made_by == shlex.join(["nanochat", *command])
+    before = folder.stat().st_mtime_ns
+    assert main(command) == 0  # and at once
+    assert folder.stat().st_mtime_ns == before
 
 
 def test_addresses(hub: Hub, tmp_path: Path, capsys: Any) -> None:
-    hub.server.put("/x/notes.txt.gz", b"abc")
+    text = "".join(f"line {number}\n" for number in range(5_000))
+    hub.server.put("/x/notes.txt.gz", gzip.compress(text.encode()))
     assert main(["data", "download", hub.server.url("/x/notes.txt.gz?key=1"), "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
     (path,) = answer["files"]
-    assert Path(path).read_bytes() == b"abc"
+    assert gzip.decompress(Path(path).read_bytes()).decode() == text
     assert Path(path).name == "notes.txt.gz"
-    assert answer["command"] == f"nanochat data import {Path(path).parent} --name notes"
+    assert Path(answer["folder"]) == tmp_path / "base" / "data" / "notes"
+    assert count_documents(DataSet.open(Path(answer["folder"]))) > 1
+
+
+def test_what_has_no_text_is_kept_and_said(hub: Hub, tmp_path: Path, capsys: Any) -> None:
+    hub.server.put("/x/notes.txt", b"abc")
+    assert main(["data", "download", hub.server.url("/x/notes.txt")]) == 2
+    fetched = tmp_path / "base" / "cache" / "downloads" / "notes"
+    said = capsys.readouterr().err
+    assert "a data set needs two" in said
+    assert f"nanochat data import {fetched} --name notes" in said
+    assert (fetched / "notes.txt").read_bytes() == b"abc"
 
 
 def test_an_address_does_not_lead_out_of_the_folder(hub: Hub, tmp_path: Path, capsys: Any) -> None:
-    hub.server.put("/x/../../../evil.txt", b"abc")
-    hub.server.put("/..", b"abc")
+    text = b"a line\n" * 5_000
+    hub.server.put("/x/../../../evil.txt", text)
+    hub.server.put("/..", text)
     assert main(["data", "download", hub.server.url("/x/..%2f..%2f..%2fevil.txt"), "--name", "mine"]) == 0
-    assert main(["data", "download", hub.server.url("/%2e%2e"), "--name", "mine"]) == 0
-    folder = tmp_path / "base" / "cache" / "downloads" / "mine"
-    assert sorted(capsys.readouterr().out.split()) == [str(folder / "evil.txt"), str(folder / "file")]
+    main(["data", "download", hub.server.url("/%2e%2e"), "--name", "other"])
+    folder = tmp_path / "base" / "cache" / "downloads"
+    assert (folder / "mine" / "evil.txt").read_bytes() == text
+    assert (folder / "other" / "file").read_bytes() == text
 
 
 def test_a_complete_data_set_may_be_read_only(hub: Hub, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import shlex
 from typing import TYPE_CHECKING
 
 import click
@@ -10,6 +12,7 @@ import click
 from nanochat.commands.options import base_dir_option, config_options, emit_json, json_option
 from nanochat.config.download import DownloadConfig
 from nanochat.config.load import Resolved
+from nanochat.errors import UsageError
 
 if TYPE_CHECKING:
     from nanochat.stages.download_plan import DownloadPlan
@@ -26,19 +29,24 @@ def download(
 ) -> None:
     """Fetch a data set from the Hugging Face hub, or files by URL.
 
+    Files that are no shards (text, jsonl, csv, parquet with other columns) are fetched and imported.
+
     Shards are fetched in parallel, checked against the hub's SHA-256, and go on where an earlier run stopped. The
     last shard of a source is for validation and always comes too. HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE count.
     """
     from nanochat.commands.running import show_progress
+    from nanochat.config.importing import ImportConfig
     from nanochat.runtime.context import RunContext
     from nanochat.runtime.hub import hub_from_environment
     from nanochat.runtime.paths import resolve_paths
     from nanochat.stages.download import check_disk
     from nanochat.stages.download import download as run
     from nanochat.stages.download_plan import plan_download
+    from nanochat.stages.importing import import_texts
 
     hub = hub_from_environment(os.environ)
-    plan = plan_download(config.value, RunContext(paths=resolve_paths(base_dir, {})), hub, url)
+    context = RunContext(paths=resolve_paths(base_dir, {}))
+    plan = plan_download(config.value, context, hub, url)
     if not dry_run or not as_json:
         click.echo(plan_text(plan), err=not dry_run)
     if dry_run:
@@ -48,14 +56,19 @@ def download(
     check_disk(plan)
     with show_progress("data") as on_event:
         done = run(plan, config.value, hub, on_event)
+        folder = done.folder
+        if plan.manifest is None:
+            column = config.value.column
+            settings = ImportConfig(name=plan.name, column="" if column == "text" else column)
+            try:
+                folder = import_texts(settings, done.files, context, on_event, made_by=plan.made_by).folder
+            except UsageError as error:
+                import_it = shlex.join(["nanochat", "data", "import", str(folder), "--name", plan.name])
+                raise UsageError(error.message, f"the files are there; see --help of {import_it}") from error
     if as_json:
-        emit_json(done)
-    elif done.command:
-        click.echo("\n".join(str(path) for path in done.files))
+        emit_json({**dataclasses.asdict(done), "folder": folder})
     else:
-        click.echo(done.folder)
-    if done.command:
-        click.echo(f"Go on with:  {done.command}", err=True)
+        click.echo(folder)
 
 
 def plan_text(plan: DownloadPlan) -> str:
@@ -89,5 +102,5 @@ def plan_values(plan: DownloadPlan) -> dict[str, object]:
         "total_bytes": plan.total_bytes,
         "fetch_bytes": plan.fetch_bytes,
         "free_bytes": plan.free_bytes,
-        "next": plan.command,
+        "to_import": plan.manifest is None,
     }

@@ -1,7 +1,7 @@
 """Data sets from elsewhere: the files of a plan, each into the manifest as it arrives.
 
 Shards (parquet with a column `text`) go straight into the folder of the data set. Files of other kinds go to the
-cache, for `nanochat data import` to make shards of. Stopped or killed at any moment, the same call goes on.
+cache, for an import to make shards of. Stopped or killed at any moment, the same call goes on.
 """
 
 from __future__ import annotations
@@ -38,7 +38,6 @@ class Downloaded:
         files: all that were asked for, in order.
         size_bytes: of these.
         fetched: how many of them came in this run.
-        command: the import that comes next; empty where nothing is left to do.
     """
 
     name: str
@@ -46,7 +45,6 @@ class Downloaded:
     files: tuple[Path, ...]
     size_bytes: int
     fetched: int
-    command: str
 
 
 def check_disk(plan: DownloadPlan) -> None:
@@ -157,7 +155,6 @@ def _done(plan: DownloadPlan, fetched: int) -> Downloaded:
         files=files,
         size_bytes=sum(path.stat().st_size for path in files),
         fetched=fetched,
-        command=plan.command,
     )
 
 

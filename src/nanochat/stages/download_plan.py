@@ -29,7 +29,7 @@ class DownloadPlan:
         files: all of them, those that are there included.
         manifest: of the data set, listing what `files` will be; None when they have to be imported.
         free_bytes: on the disk of `folder`.
-        command: the import that comes next; empty where nothing is left to do.
+        made_by: the command that makes the data set, or completes it.
     """
 
     name: str
@@ -38,7 +38,7 @@ class DownloadPlan:
     files: tuple[PlannedFile, ...]
     manifest: DataManifest | None
     free_bytes: int
-    command: str
+    made_by: str
 
     @property
     def total_bytes(self) -> int:
@@ -77,7 +77,6 @@ def plan_download(config: DownloadConfig, context: RunContext, hub: Hub, urls: S
     wanted = wanted_files(config, hub, urls, folder)
     if not wanted.as_shards:
         folder = context.paths.downloads(name)
-        column = ["--column", config.column] if config.column != "text" else []
         return DownloadPlan(
             name=name,
             what=wanted.what,
@@ -85,7 +84,7 @@ def plan_download(config: DownloadConfig, context: RunContext, hub: Hub, urls: S
             files=tuple(_on_disk(folder, file, None) for file in wanted.files),
             manifest=None,
             free_bytes=_free_bytes(folder),
-            command=shlex.join(["nanochat", "data", "import", str(folder), "--name", name, *column]),
+            made_by=_command(config, name, urls),
         )
     manifest = DataManifest(
         name=name,
@@ -106,7 +105,7 @@ def plan_download(config: DownloadConfig, context: RunContext, hub: Hub, urls: S
         files=tuple(_on_disk(folder, file, there) for file in wanted.files),
         manifest=manifest,
         free_bytes=_free_bytes(folder),
-        command="",
+        made_by=manifest.made_by,
     )
 
 
@@ -131,7 +130,7 @@ def _command(config: DownloadConfig, name: str, urls: Sequence[str]) -> str:
         words += ["--source", config.source]
     if config.shards or config.for_model:
         words += ["-n", config.shards] if config.shards else ["--for", config.for_model]
-    for option in ("subset", "split", "revision"):
+    for option in ("subset", "split", "column", "revision"):
         if getattr(config, option) != getattr(DownloadConfig(), option):
             words += [f"--{option}", getattr(config, option)]
     if name != data_set_name(replace(config, name=""), urls):
