@@ -141,7 +141,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     import pyarrow.compute
     import pyarrow.parquet
 
-    import nanochat.data.importing
+    import nanochat.importing.build
     import nanochat.stages.importing  # noqa: F401 - what is imported is no part of the figures
 
     pa.set_cpu_count(1)

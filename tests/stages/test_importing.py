@@ -21,11 +21,11 @@ from filelock import FileLock
 
 from nanochat._rustbpe import ParquetTexts
 from nanochat.config.importing import ImportConfig
-from nanochat.data import importing, shard_writer, spill
 from nanochat.data.dataset import DataSet
 from nanochat.data.manifest import read_manifest
 from nanochat.data.shards import read_group, row_groups
 from nanochat.errors import MissingError, NanochatError, StorageError, UsageError
+from nanochat.importing import build, spill, writer
 from nanochat.runtime.context import RunContext
 from nanochat.runtime.events import Event, Notice, StageFinished, StageProgress, StageStarted
 from nanochat.runtime.files import sha256_file
@@ -167,7 +167,7 @@ def test_there_is_always_something_to_train_and_to_validate_on(
 
 
 def test_giant_documents_make_smaller_row_groups(tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr(shard_writer, "GROUP_BYTES", 5_000)
+    monkeypatch.setattr(writer, "GROUP_BYTES", 5_000)
     texts = [chr(97 + number) * 3_000 for number in range(20)] + ["x" * 20_000]
     result = run(tmp_path, jsonl(tmp_path / "a.jsonl", texts))
     assert sorted(all_of(content(result.folder))) == sorted(texts)
@@ -175,7 +175,7 @@ def test_giant_documents_make_smaller_row_groups(tmp_path: Path, monkeypatch: An
 
 
 def test_too_long_documents_are_left_out_and_told(tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr(importing, "LONGEST_BYTES", 100)
+    monkeypatch.setattr(build, "LONGEST_BYTES", 100)
     result = run(tmp_path, jsonl(tmp_path / "a.jsonl", ["a", "b", "c" * 101]))
     assert (result.documents, result.lost_rows) == (2, 1)
     assert "a.jsonl" in result.places[0]
@@ -297,7 +297,7 @@ def test_two_at_once(tmp_path: Path) -> None:
 STEPS = """
 import os, sys
 from pathlib import Path
-import nanochat.data.importing
+import nanochat.importing.build
 from nanochat.config.importing import ImportConfig
 from nanochat.runtime.context import RunContext
 from nanochat.runtime.paths import Paths
@@ -399,7 +399,7 @@ def test_a_disk_that_is_full_while_shards_are_written(tmp_path: Path, texts: lis
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(shard_writer.os, "fsync", full)
+    monkeypatch.setattr(writer.os, "fsync", full)
     with pytest.raises(StorageError, match="No space left"):
         run(tmp_path, source)
     assert [path.name for path in (tmp_path / "base" / "data").iterdir()] == [".mine.lock"]
@@ -408,7 +408,7 @@ def test_a_disk_that_is_full_while_shards_are_written(tmp_path: Path, texts: lis
 def test_too_little_room_is_told_beforehand(tmp_path: Path, texts: list[str], monkeypatch: Any) -> None:
     source = jsonl(tmp_path / "a.jsonl", texts)
     usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(importing.shutil, "disk_usage", lambda path: usage._replace(free=100_000))
+    monkeypatch.setattr(build.shutil, "disk_usage", lambda path: usage._replace(free=100_000))
     with pytest.raises(StorageError, match=r"0\.0 GB free") as caught:
         run(tmp_path, source)
     assert "--base-dir" in caught.value.hint
@@ -422,7 +422,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 import numpy, pyarrow, pyarrow.compute, pyarrow.parquet
-import nanochat.data.importing, nanochat.stages.importing
+import nanochat.importing.build, nanochat.stages.importing
 from nanochat.config.importing import ImportConfig
 from nanochat.runtime.context import RunContext
 from nanochat.runtime.paths import Paths

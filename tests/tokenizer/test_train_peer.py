@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import rustbpe
 
-from nanochat.data.texts import find_texts, read_texts
+from nanochat.importing.texts import find_texts, read_texts
 from nanochat.tokenizer.special import PATTERN
 from nanochat.tokenizer.train import TextBatch, train_tokenizer
 

@@ -1,8 +1,6 @@
 """Text on disk, and batches made of it.
 
-Read `shards` (what a data set is), `pocket` (the one that needs no network), then `pieces` (documents as
-ids, read ahead), `packing` and `loader` (rows).
-
-How files become a data set: `places` (which files), `streams`, `plain`, `rows`, `tables` and `reading` (documents of
-every kind), `spill` (their order), `shard_writer`, `importing`. `listing` and `verifying` look at what is there.
+Read `manifest`, `shards` and `dataset` (what a data set is), `sources` and `pocket` (two kinds of them), `listing` and
+`verifying` (what is there, and whether it is whole); then `passes` and `pieces` (documents as ids, read ahead),
+`mixture` and `mixing` (several data sets), `packing` and `loader` (rows).
 """

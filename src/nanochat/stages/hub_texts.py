@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
-from nanochat.data.places import READABLE, told_by_name
 from nanochat.errors import MissingError, UsageError
+from nanochat.importing.places import READABLE, told_by_name
 from nanochat.runtime.context import RunContext
 from nanochat.runtime.events import Notice, OnEvent, StageProgress
 

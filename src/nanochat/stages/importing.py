@@ -16,11 +16,11 @@ from filelock import FileLock, Timeout
 
 from nanochat.config.fields import options_of
 from nanochat.config.importing import ImportConfig
-from nanochat.data.losses import Losses
 from nanochat.data.manifest import DataManifest, read_manifest
-from nanochat.data.places import TextFile, find_files
-from nanochat.data.reading import How, look_into, read_file, text_bytes_about
 from nanochat.errors import DamagedError, NanochatError, UsageError
+from nanochat.importing.losses import Losses
+from nanochat.importing.places import TextFile, find_files
+from nanochat.importing.reading import How, look_into, read_file, text_bytes_about
 from nanochat.runtime.context import RunContext
 from nanochat.runtime.events import Notice, OnEvent, StageFinished, StageProgress, StageStarted
 from nanochat.runtime.files import translate_os_errors
@@ -62,7 +62,7 @@ def import_texts(
             fewer than two documents are left.
         StorageError: the disk is full, a file may not be read and their like.
     """
-    from nanochat.data.importing import is_whole
+    from nanochat.importing.build import is_whole
 
     started = time.perf_counter()
     folder = context.paths.data(config.name)
@@ -120,7 +120,7 @@ class _Import:
         self.how = How(column=config.column, documents=config.documents, encoding=config.encoding)
 
     def run(self, origin: dict[str, Any], made_by: str) -> ImportResult:
-        from nanochat.data.importing import Settings, build_shards, need_disk, put_in_place, sweep
+        from nanochat.importing.build import Settings, build_shards, need_disk, put_in_place, sweep
 
         config, folder = self.config, self.folder
         columns = self._columns()

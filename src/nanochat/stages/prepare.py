@@ -13,8 +13,8 @@ from typing import Any
 from nanochat.checkpoints.layout import read_json
 from nanochat.config.data import PocketDataConfig, TokenizerConfig
 from nanochat.data.mixture import TextMixture
-from nanochat.data.texts import find_texts, read_texts, size_of
 from nanochat.errors import NanochatError
+from nanochat.importing.texts import find_texts, read_texts, size_of
 from nanochat.runtime.context import RunContext
 from nanochat.runtime.events import OnEvent, StageFinished, StageProgress, StageStarted
 from nanochat.runtime.files import atomic_write_json, translate_os_errors

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nanochat.data.losses import OnLoss
-from nanochat.data.streams import OnRead
+from nanochat.importing.losses import OnLoss
+from nanochat.importing.streams import OnRead
 from nanochat.runtime.files import translate_os_errors
 from nanochat.tokenizer.train import TextBatch
 

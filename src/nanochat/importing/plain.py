@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
-from nanochat.data.streams import Broken
+from nanochat.importing.streams import Broken
 
 Documents = Literal["auto", "file", "line", "paragraph"]
 

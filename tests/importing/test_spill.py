@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nanochat.data import spill as module
-from nanochat.data.spill import Amount, Spill, keys_of, spread_duplicates
+from nanochat.importing import spill as module
+from nanochat.importing.spill import Amount, Spill, keys_of, spread_duplicates
 
 
 def array(texts: list[str]) -> pa.Array:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from nanochat.data.streams import Broken
+from nanochat.importing.streams import Broken
 
 ROW_LIMIT = 16 << 20  # bytes, or characters where text is read
 

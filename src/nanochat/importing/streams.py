@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import IO, Any, Protocol
 
-from nanochat.data.places import Compression, TextFile
+from nanochat.importing.places import Compression, TextFile
 from nanochat.runtime.files import translate_os_errors
 
 BLOCK = 1 << 20

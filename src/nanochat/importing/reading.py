@@ -14,14 +14,14 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nanochat.data.columns import TEXT, choose_column, columns_of_rows, columns_of_table
-from nanochat.data.losses import OnLoss
-from nanochat.data.places import READABLE, TextFile
-from nanochat.data.plain import Documents, plain_documents
-from nanochat.data.rows import Bad, Mended, csv_rows, json_lines, json_values
-from nanochat.data.streams import Broken, OnRead, blocks, decoded
-from nanochat.data.tables import columns_of_parquet, holds_strings, parquet_text_bytes, read_parquet
 from nanochat.errors import UsageError
+from nanochat.importing.columns import TEXT, choose_column, columns_of_rows, columns_of_table
+from nanochat.importing.losses import OnLoss
+from nanochat.importing.places import READABLE, TextFile
+from nanochat.importing.plain import Documents, plain_documents
+from nanochat.importing.rows import Bad, Mended, csv_rows, json_lines, json_values
+from nanochat.importing.streams import Broken, OnRead, blocks, decoded
+from nanochat.importing.tables import columns_of_parquet, holds_strings, parquet_text_bytes, read_parquet
 from nanochat.runtime.files import translate_os_errors
 from nanochat.tokenizer.train import TextBatch
 

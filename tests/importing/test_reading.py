@@ -18,13 +18,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nanochat.data import plain, rows, tables
-from nanochat.data.losses import PLACES_KEPT, Losses
-from nanochat.data.places import find_files, told_by_name
-from nanochat.data.plain import plain_documents
-from nanochat.data.reading import How, look_into, read_file
-from nanochat.data.streams import BLOCK, Broken, blocks, decoded
 from nanochat.errors import MissingError, StorageError, UsageError
+from nanochat.importing import plain, rows, tables
+from nanochat.importing.losses import PLACES_KEPT, Losses
+from nanochat.importing.places import find_files, told_by_name
+from nanochat.importing.plain import plain_documents
+from nanochat.importing.reading import How, look_into, read_file
+from nanochat.importing.streams import BLOCK, Broken, blocks, decoded
 
 
 def zstd(data: bytes) -> bytes:

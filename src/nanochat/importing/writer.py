@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nanochat.data.manifest import ShardEntry
-from nanochat.data.spill import Amount
+from nanochat.importing.spill import Amount
 from nanochat.runtime.files import sha256_file
 
 GROUP_DOCUMENTS = 1_024

@@ -17,11 +17,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nanochat.data.losses import Losses
 from nanochat.data.manifest import DataManifest, ShardEntry, read_manifest
-from nanochat.data.shard_writer import plan_shards, shard_name, write_shards
-from nanochat.data.spill import Amount, Spill, keys_of, spread_duplicates
 from nanochat.errors import DamagedError, StorageError, UsageError
+from nanochat.importing.losses import Losses
+from nanochat.importing.spill import Amount, Spill, keys_of, spread_duplicates
+from nanochat.importing.writer import plan_shards, shard_name, write_shards
 from nanochat.runtime.files import atomic_write_json, fsync_dir, translate_os_errors
 from nanochat.tokenizer.train import TextBatch
 

@@ -10,12 +10,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from nanochat._rustbpe import ParquetTexts
-from nanochat.data import reading
 from nanochat.data.ahead import Ahead
-from nanochat.data.losses import NoLosses
 from nanochat.data.manifest import read_manifest
-from nanochat.data.places import TextFile, find_files, told_by_name
 from nanochat.errors import DamagedError, UsageError
+from nanochat.importing import reading
+from nanochat.importing.losses import NoLosses
+from nanochat.importing.places import TextFile, find_files, told_by_name
 from nanochat.runtime.files import translate_os_errors
 from nanochat.tokenizer.train import TextBatch
 

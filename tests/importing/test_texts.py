@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nanochat._rustbpe import BpeTrainer, ParquetTexts, Texts
-from nanochat.data import reading
-from nanochat.data.texts import find_texts, read_texts, size_of
 from nanochat.errors import DamagedError, MissingError, NanochatError, UsageError
+from nanochat.importing import reading
+from nanochat.importing.texts import find_texts, read_texts, size_of
 from nanochat.tokenizer.train import TextBatch, learn
 
 SOME = ["one two three", "", "zwei 🙂", "a\r\nb\0c", "x" * 5000, "one two three"]
