@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nanochat._rustbpe import BadUtf8, BpeTrainer
+from nanochat.config.model import MIN_VOCAB
 from nanochat.errors import DamagedError, UsageError
 from nanochat.tokenizer.special import PATTERN, SPECIAL_TOKENS
 from nanochat.tokenizer.train import TextBatch, TrainProgress, learn, train_tokenizer
@@ -307,3 +308,7 @@ def test_a_document_the_pattern_cannot_split_is_a_usage_error() -> None:
 def test_lone_surrogates_become_replacement_characters() -> None:
     tokenizer = train_tokenizer(["a\ud800", "ok"], 267)
     assert tokenizer.decode(tokenizer.encode("a\ud800")) == "a\ufffd"
+
+
+def test_the_least_vocabulary_is_bytes_and_special_tokens() -> None:
+    assert MIN_VOCAB == 256 + len(SPECIAL_TOKENS) == train_tokenizer([], MIN_VOCAB).vocab_size

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from nanochat._rustbpe import BadUtf8, BpeTrainer, Texts
+from nanochat.config.model import MIN_VOCAB
 from nanochat.errors import DamagedError, UsageError
 from nanochat.tokenizer.special import PATTERN, SPECIAL_TOKENS
 from nanochat.tokenizer.tokenizer import Tokenizer
@@ -20,7 +21,6 @@ from nanochat.tokenizer.tokenizer import Tokenizer
 if TYPE_CHECKING:
     import pyarrow as pa
 
-MIN_VOCAB_SIZE = 256 + len(SPECIAL_TOKENS)
 DEFAULT_MAX_CHARS = 2_000_000_000
 DEFAULT_DOC_CAP = 10_000
 
@@ -137,7 +137,7 @@ def learn(
     reader.read(documents)
     counted = time.perf_counter()
 
-    wanted = vocab_size - MIN_VOCAB_SIZE
+    wanted = vocab_size - MIN_VOCAB
     try:
         merges = reader.trainer.merge(wanted, lambda made: reader.report_merges(made, wanted, counted))
     except OverflowError as error:
@@ -146,7 +146,7 @@ def learn(
         raise UsageError(
             f"the text ({reader.chars:,} characters) gives only {len(merges)} merges; "
             f"vocab_size {vocab_size} needs {wanted}",
-            f"give more text, or --vocab-size {MIN_VOCAB_SIZE + len(merges)} or less",
+            f"give more text, or --vocab-size {MIN_VOCAB + len(merges)} or less",
         )
     merged = time.perf_counter()
     return Learned(
@@ -161,9 +161,9 @@ def learn(
 
 
 def _check_sizes(vocab_size: int, max_chars: int, doc_cap: int, num_threads: int) -> None:
-    if vocab_size < MIN_VOCAB_SIZE:
+    if vocab_size < MIN_VOCAB:
         raise UsageError(
-            f"vocab_size ({vocab_size}) must be at least {MIN_VOCAB_SIZE}: 256 bytes and "
+            f"vocab_size ({vocab_size}) must be at least {MIN_VOCAB}: 256 bytes and "
             f"{len(SPECIAL_TOKENS)} special tokens",
             "try --vocab-size 4096",
         )
