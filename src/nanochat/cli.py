@@ -261,7 +261,9 @@ def _fail(message: str, hint: str, code: int) -> int:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    from nanochat.console.words import safe  # names of files and what manifests say may come from strangers
+
+    return safe(" ".join(text.split()))
 
 
 def _usage_message(error: click.UsageError) -> str:

@@ -101,6 +101,20 @@ def test_good_ones_can_be_kept(base_dir: Path, tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.jsonl", "b.jsonl", "base", "good.jsonl"]
 
 
+def test_where_the_good_ones_go(base_dir: Path, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", *GOOD)
+    assert run(base_dir, path, "-o", tmp_path / "new" / "kept.jsonl").exit_code == 0
+    assert len((tmp_path / "new" / "kept.jsonl").read_text().splitlines()) == len(GOOD)
+    refused = run(base_dir, path, "-o", tmp_path / "new", "--yes")
+    assert refused.exit_code == 2
+    assert "is a directory" in refused.stderr
+
+
+def test_an_empty_file_is_named_so(base_dir: Path, tmp_path: Path) -> None:
+    result = run(base_dir, write(tmp_path / "a.jsonl"))
+    assert (result.exit_code, result.stderr) == (1, "there is no conversation in it\n")
+
+
 def test_the_context_is_that_of_the_model(base_dir: Path, tmp_path: Path) -> None:
     step = base_dir / "models" / "m" / "sft" / "step_000001"
     Tokenizer.load(base_dir / "tokenizers" / "tiny").save(step / "tokenizer")

@@ -215,7 +215,7 @@ def test_other_files_are_imported(options: list[str], hub: Hub, tmp_path: Path, 
     assert main(command) == 0
     folder = tmp_path / "base" / "data" / "stories"
     assert capsys.readouterr().out.splitlines() == [str(folder)]
-    fetched = tmp_path / "base" / "cache" / "downloads" / "stories"
+    (fetched,) = (tmp_path / "base" / "cache" / "downloads" / "stories").iterdir()
     assert sorted(path.name for path in fetched.glob("*.parquet")) == ["train-0.parquet", "train-1.parquet"]
     dataset = DataSet.open(folder)
     assert count_rows(dataset.validation) >= 1
@@ -242,9 +242,10 @@ def test_addresses(hub: Hub, tmp_path: Path, capsys: Any) -> None:
 def test_what_has_no_text_is_kept_and_said(hub: Hub, tmp_path: Path, capsys: Any) -> None:
     hub.server.put("/x/notes.txt", b"abc")
     assert main(["data", "download", hub.server.url("/x/notes.txt")]) == 2
-    fetched = tmp_path / "base" / "cache" / "downloads" / "notes"
+    (fetched,) = (tmp_path / "base" / "cache" / "downloads" / "notes").iterdir()
     said = capsys.readouterr().err
     assert "a data set needs two" in said
+    assert "--documents paragraph" in said
     assert f"nanochat data import {fetched} --name notes" in said
     assert (fetched / "notes.txt").read_bytes() == b"abc"
 
@@ -256,8 +257,43 @@ def test_an_address_does_not_lead_out_of_the_folder(hub: Hub, tmp_path: Path, ca
     assert main(["data", "download", hub.server.url("/x/..%2f..%2f..%2fevil.txt"), "--name", "mine"]) == 0
     main(["data", "download", hub.server.url("/%2e%2e"), "--name", "other"])
     folder = tmp_path / "base" / "cache" / "downloads"
-    assert (folder / "mine" / "evil.txt").read_bytes() == text
-    assert (folder / "other" / "file").read_bytes() == text
+    assert {path.relative_to(folder).parts[0::2] for path in folder.glob("*/*/*")} == {
+        ("mine", "evil.txt"),
+        ("other", "file"),
+    }
+
+
+def test_a_file_of_the_same_name_from_elsewhere_is_another(hub: Hub, tmp_path: Path) -> None:
+    for place in ("one", "two"):
+        hub.server.put(f"/{place}/notes.txt", f"{place} line\n".encode() * 5_000)
+        assert main(["data", "download", hub.server.url(f"/{place}/notes.txt"), "--name", place]) == 0
+    hub.server.put("/six/one.txt", b"six line\n" * 5_000)  # as large as the one in the cache under this name
+    assert main(["data", "download", hub.server.url("/six/one.txt")]) == 2
+    fetched = (tmp_path / "base" / "cache" / "downloads" / "one").glob("*/*.txt")
+    assert {path.read_bytes()[:3] for path in fetched} == {b"one", b"six"}
+
+
+def test_other_addresses_under_the_same_name(hub: Hub, tmp_path: Path, capsys: Any) -> None:
+    urls = []
+    for number in range(3):
+        hub.server.put(f"/x/part{number}.parquet", parquet(number))
+        urls.append(hub.server.url(f"/x/part{number}.parquet"))
+    assert main(["data", "download", *urls, "--name", "mine"]) == 0
+    assert main(["data", "download", *urls[:2], "--name", "mine"]) == 2
+    assert "holds another data set" in capsys.readouterr().err
+
+
+def test_a_server_that_hesitates_does_not_change_what_becomes_of_shards(hub: Hub, tmp_path: Path) -> None:
+    urls = []
+    for number in range(2):
+        hub.server.put(f"/x/part{number}.parquet", parquet(number))
+        urls.append(hub.server.url(f"/x/part{number}.parquet"))
+    hub.server.script("/x/part0.parquet", bad.status(503, retry_after=0), bad.broken_off)
+    assert main(["data", "download", *urls, "--name", "mine"]) == 0
+    assert shards(tmp_path / "base" / "data" / "mine") == names(0, 1)
+    manifest = read_manifest(tmp_path / "base" / "data" / "mine")
+    assert manifest is not None
+    assert "addresses" in manifest.origin
 
 
 def test_a_complete_data_set_may_be_read_only(hub: Hub, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

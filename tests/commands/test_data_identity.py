@@ -95,6 +95,13 @@ def test_wrong_requests(words: tuple[str, ...], kind: type) -> None:
     assert names() == []
 
 
+def test_a_folder_is_not_asked_about() -> None:
+    Path("there").mkdir()
+    refused = run("--name", "Ada", "-n", 5, "-o", "there", "--yes")
+    assert refused.exit_code == 2
+    assert "is a directory" in refused.stderr
+
+
 def test_a_server_gives_half(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", f" {KEY}\n")
 

@@ -111,3 +111,25 @@ def test_adopt(base: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = ask(capsys, "data", "verify", "found", "--base-dir", base, "--adopt")[1]
     assert out == "found: 2 files as written\n  manifest written\n"
     assert "adopted" in ask(capsys, "data", "list", "--base-dir", base)[1]
+
+
+def test_names_and_commands_of_strangers_do_not_steer_the_terminal(
+    base: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = base / "data" / "mine"
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["files"]["shard_\x1b[2Jx.parquet"] = manifest["files"]["shard_00000.parquet"]
+    path.write_text(json.dumps({**manifest, "made_by": "nanochat \x1b[2Jdata"}))
+    (folder / "shard_\x1b[2Jy.parquet").write_bytes(b"")
+    _, out, err = ask(capsys, "data", "verify", "mine", "--base-dir", base)
+    assert "  shard_�[2Jx.parquet is missing\n" in out
+    assert "  shard_�[2Jy.parquet is not in the manifest" in out
+    assert "hint: nanochat �[2Jdata\n" in err
+    assert "shard_�[2Jx.parquet  missing" in ask(capsys, "data", "show", "mine", "--base-dir", base)[1]
+
+
+def test_a_data_set_of_the_hub_is_listed_by_its_repository(base: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = base / "data" / "mine" / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "origin": {"repo": "owner/name", "revision": "abc"}}))
+    assert "owner/name" in ask(capsys, "data", "list", "--base-dir", base)[1]

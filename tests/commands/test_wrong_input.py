@@ -305,7 +305,7 @@ def test_no_room_for_the_data(ask: Callable[..., Answer], tmp_path: Path) -> Non
     assert answer.code == 1
     assert str(base) in answer.error
     assert "--base-dir" in answer.hint
-    assert not (base / "data" / "pocket" / "manifest.json").exists()
+    assert main(["data", "verify", "pocket", "--base-dir", str(base)]) == 1  # begun, and not whole
     assert main([*words, "--base-dir", str(base)]) == 0
 
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 import errno
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
 from nanochat.data import pocket
+from nanochat.data.dataset import DataSet
+from nanochat.data.listing import describe
+from nanochat.data.manifest import read_manifest
 from nanochat.data.pocket import write_pocket
-from nanochat.errors import StorageError, UsageError
+from nanochat.errors import MissingError, StorageError, UsageError
 from nanochat.runtime.files import sha256_file
 
 
@@ -62,12 +66,27 @@ def test_a_damaged_shard_is_written_again(tmp_path: Path) -> None:
     assert written(tmp_path, 300_000)[0].read_bytes() == before
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", '{"version": 1}'])
-def test_a_broken_manifest_is_replaced(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"version": 1}', None])
+def test_shards_that_may_be_others_are_left_alone(tmp_path: Path, text: str | None) -> None:
     written(tmp_path, 100_000)
-    (tmp_path / "manifest.json").write_text(text)
+    (tmp_path / "manifest.json").unlink()
+    if text is not None:
+        (tmp_path / "manifest.json").write_text(text)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(UsageError, match="no manifest of theirs"):
+        written(tmp_path, 200_000)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_another_data_set_is_left_alone(tmp_path: Path) -> None:
     written(tmp_path, 100_000)
-    assert json.loads((tmp_path / "manifest.json").read_text())["name"] == tmp_path.name
+    manifest = read_manifest(tmp_path)
+    assert manifest is not None
+    replace(manifest, made_by="nanochat data import notes", origin={"import": {}}).save(tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(UsageError, match="made by: nanochat data import notes"):
+        written(tmp_path, 100_000)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_another_size_replaces_all_shards(tmp_path: Path) -> None:
@@ -77,7 +96,7 @@ def test_another_size_replaces_all_shards(tmp_path: Path) -> None:
     assert sorted(tmp_path.iterdir()) == sorted([*paths, tmp_path / "manifest.json"])
 
 
-def test_a_run_cut_short_leaves_no_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_cut_short_is_no_data_set_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = pocket._write_shard
 
     def stop_at_second(path: Path, *rest):
@@ -88,7 +107,11 @@ def test_a_run_cut_short_leaves_no_manifest(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(pocket, "_write_shard", stop_at_second)
     with pytest.raises(KeyboardInterrupt):
         written(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["shard_00000.parquet"]
+    assert {path.name for path in tmp_path.iterdir()} == {"shard_00000.parquet", "manifest.json"}
+    with pytest.raises(MissingError, match="lacks") as caught:
+        DataSet.open(tmp_path)
+    assert caught.value.hint.startswith("nanochat data pocket --name")
+    assert describe(tmp_path).state == "incomplete"
     monkeypatch.undo()
     assert len(written(tmp_path)) == 4
 

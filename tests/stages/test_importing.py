@@ -218,6 +218,11 @@ def test_nothing_left_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
     empty.write_bytes(b"\0")
     with pytest.raises(UsageError, match="zero bytes"):
         run(tmp_path, empty)
+    events: list[Event] = []
+    with pytest.raises(UsageError, match="one document alone"):
+        run(tmp_path, jsonl(tmp_path / "b.jsonl", ["one", 2]), events=events)
+    said = [event.message for event in events if isinstance(event, Notice)]
+    assert said == ["left out: 1 row:", f"{tmp_path / 'b.jsonl'}:2: has no text in text"]
     assert [path.name for path in (tmp_path / "base" / "data").iterdir()] == [".mine.lock"]
 
 
@@ -234,6 +239,17 @@ def test_the_same_again_is_there_already(tmp_path: Path, texts: list[str]) -> No
     assert (again.documents, again.text_bytes, again.shards) == (result.documents, result.text_bytes, result.shards)
     assert [type(event) for event in events] == [StageFinished]
     assert {path: path.stat().st_mtime_ns for path in result.folder.iterdir()} == before
+
+
+@pytest.mark.parametrize("harm", [lambda path: path.write_bytes(path.read_bytes()[::-1]), Path.unlink])
+def test_the_same_again_mends_what_is_damaged(tmp_path: Path, texts: list[str], harm: Callable[[Path], None]) -> None:
+    source = jsonl(tmp_path / "a.jsonl", texts)
+    folder = run(tmp_path, source).folder
+    whole = content(folder)
+    harm(folder / "shard_00000.parquet")
+    assert not run(tmp_path, source).already  # nor is anybody asked
+    assert content(folder) == whole
+    assert run(tmp_path, source).already
 
 
 def test_another_needs_consent(tmp_path: Path, texts: list[str]) -> None:
@@ -324,8 +340,8 @@ for line in sys.stdin:
                      lambda event: None, replace=lambda question: None)
         print("done", count, flush=True)
         os._exit(0)
-    if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -9:
-        print("killed", flush=True)
+    if code := os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
+        print("killed" if code == -9 else f"failed with {code}", flush=True)
 """
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import http.server
+import os
+import signal
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,8 +15,9 @@ from typing import Any
 import pytest
 
 from nanochat.config.importing import ImportConfig
+from nanochat.data.dataset import DataSet
 from nanochat.data.manifest import read_manifest
-from nanochat.errors import MissingError, NanochatError
+from nanochat.errors import Interrupted, MissingError, NanochatError
 from nanochat.runtime.context import RunContext
 from nanochat.runtime.events import Event, StageFinished, StageProgress
 from nanochat.runtime.paths import Paths
@@ -83,6 +86,60 @@ def test_what_was_made_here_is_made_again(context: RunContext, tmp_path: Path) -
     (result,) = verify_data(["mine"], context, lambda event: None, repair=True, environ={})
     assert result.repaired == ()
     assert result.way_out == f"nanochat data import {tmp_path / 'a.txt'} --name mine --documents line"
+
+
+def test_the_way_out_of_damage_mends_it(context: RunContext, tmp_path: Path) -> None:
+    folder = context.paths.data("mine")
+    config = ImportConfig(documents="line")
+    for harm in (damage, Path.unlink):
+        harm(min(folder.glob("shard_*.parquet")))
+        (result,) = verify_data([], context, lambda event: None, environ={})
+        assert result.verified.damage
+        assert not import_texts(config, [tmp_path / "a.txt"], context, lambda event: None).already
+        (result,) = verify_data([], context, lambda event: None, environ={})
+        assert result.verified.damage == ()
+        assert result.verified.files == 2
+
+
+@pytest.mark.parametrize("adopt", [False, True])
+def test_a_manifest_that_cannot_be_read_is_damage(context: RunContext, tmp_path: Path, adopt: bool) -> None:
+    import_texts(ImportConfig(name="other", documents="line"), [tmp_path / "a.txt"], context, lambda event: None)
+    (context.paths.data("mine") / "manifest.json").write_text("{")
+    mine, other = verify_data([], context, lambda event: None, adopt=adopt, environ={})
+    assert other.verified.damage == ()
+    assert mine.adopted is adopt
+    if adopt:
+        assert (mine.verified.damage, mine.way_out) == ((), "")
+    else:
+        assert [item.file for item in mine.verified.damage] == ["manifest.json"]
+        assert mine.way_out == "nanochat data verify mine --adopt"
+
+
+def test_a_stop_while_files_come_again_keeps_what_has_come(
+    context: RunContext, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serve(context, server, tmp_path / "served")
+    path = context.paths.data("mine") / "shard_00000.parquet"
+    damage(path)
+    before = path.read_bytes()
+    monkeypatch.setattr("nanochat.runtime.download.TICK_S", 0.01)
+    monkeypatch.setattr(Quiet, "do_GET", lambda self: os.kill(os.getpid(), signal.SIGINT))
+    with pytest.raises(Interrupted):
+        verify_data(["mine"], context, lambda event: None, repair=True, environ={})
+    assert path.read_bytes() == before
+
+
+def test_a_data_set_all_of_whose_shards_are_gone(context: RunContext, server: str, tmp_path: Path) -> None:
+    serve(context, server, tmp_path / "served")
+    folder = context.paths.data("mine")
+    for path in folder.glob("shard_*.parquet"):
+        path.unlink()
+    with pytest.raises(MissingError) as caught:
+        DataSet.open(folder)
+    assert caught.value.hint == "nanochat data verify mine --repair"
+    (result,) = verify_data([], context, lambda event: None, repair=True, environ={})
+    assert (result.verified.damage, len(result.repaired)) == ((), 2)
+    DataSet.open(folder)
 
 
 def test_what_was_downloaded_is_downloaded_again(context: RunContext, server: str, tmp_path: Path) -> None:

@@ -41,7 +41,11 @@ SHOWN_TOKENS = 400  # of a conversation
 @click.option("-n", "--show", default=3, show_default=True, type=click.IntRange(0), help="Conversations to show.")
 @click.option("--sequence-len", type=click.IntRange(1), help="Context in tokens.  [default: the model's]")
 @click.option(
-    "-o", "--output", metavar="FILE", type=click.Path(path_type=Path), help="Write the good ones here, as messages."
+    "-o",
+    "--output",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the good ones here, as messages.",
 )
 @base_dir_option
 @json_option
@@ -148,6 +152,7 @@ def _written(path: Path | None) -> Iterator[Callable[[Conversation], None] | Non
 
     temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
     with translate_os_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with temporary.open("w", encoding="utf-8") as file:
                 yield lambda conversation: print(to_line(conversation), end="", file=file)
@@ -184,6 +189,8 @@ def _print_check(file: Path, check: FileCheck, name: str, context: int | None) -
         rows.append(("tokens", "not counted: there is no tokenizer yet (nanochat tokenizer train)"))
     for label, text in rows:
         click.echo(f"  {label:<10} {text}")
+    if not check.conversations and not check.bad:
+        human_console().print("there is no conversation in it", style="red", markup=False, soft_wrap=True)
     if check.bad:
         console = human_console()
         console.print(f"{_count(check.bad, 'bad line')}:", style="red", markup=False, soft_wrap=True)

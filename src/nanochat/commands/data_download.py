@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import shlex
 from typing import TYPE_CHECKING
 
 import click
@@ -42,7 +41,7 @@ def download(
     from nanochat.stages.download import check_disk
     from nanochat.stages.download import download as run
     from nanochat.stages.download_plan import plan_download
-    from nanochat.stages.importing import import_texts
+    from nanochat.stages.importing import command, import_texts
 
     hub = hub_from_environment(os.environ)
     context = RunContext(paths=resolve_paths(base_dir, {}))
@@ -63,8 +62,8 @@ def download(
             try:
                 folder = import_texts(settings, done.files, context, on_event, made_by=plan.made_by).folder
             except UsageError as error:
-                import_it = shlex.join(["nanochat", "data", "import", str(folder), "--name", plan.name])
-                raise UsageError(error.message, f"the files are there; see --help of {import_it}") from error
+                import_it = command(settings, [done.folder])
+                raise UsageError(error.message, f"{error.hint}; the files are there: {import_it}") from error
     if as_json:
         emit_json({**dataclasses.asdict(done), "folder": folder})
     else:

@@ -20,7 +20,7 @@ from nanochat.errors import UsageError
     "-o",
     "--output",
     metavar="FILE",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, dir_okay=False),
     default="identity.jsonl",
     show_default=True,
     help="Where to write them; - is stdout.",

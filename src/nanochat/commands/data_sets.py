@@ -112,6 +112,7 @@ def verify(name: tuple[str, ...], repair: bool, adopt: bool, base_dir: str | Non
     code 1.
     """
     from nanochat.commands.running import show_progress
+    from nanochat.console.words import safe
     from nanochat.errors import DamagedError
     from nanochat.runtime.context import RunContext
     from nanochat.runtime.paths import resolve_paths
@@ -124,7 +125,8 @@ def verify(name: tuple[str, ...], repair: bool, adopt: bool, base_dir: str | Non
         emit_json(results)
     else:
         for result in results:
-            click.echo("\n".join(result.lines()))
+            for line in result.lines():
+                click.echo(f"{'  ' if line.startswith('  ') else ''}{safe(line)}")
     bad = [result for result in results if result.verified.damage]
     if bad:
         count = sum(len({item.file for item in result.verified.damage}) for result in bad)
@@ -149,14 +151,14 @@ def _page(details: DataSetDetails) -> Iterable[str]:
     yield f"text        {text(details.text_bytes)}"
     yield f"on disk     {size(details.size_bytes)}"
     if held_out:
-        yield f"validation  {held_out.name}: {count(held_out.documents)} documents, {text(held_out.text_bytes)}"
+        yield f"validation  {safe(held_out.name)}: {count(held_out.documents)} documents, {text(held_out.text_bytes)}"
     if details.made_by:
         yield f"made by     {safe(details.made_by)}"
     yield ""
     rows = [
         ("SHARD", "STATE", "DOCUMENTS", "TEXT", "ON DISK"),
         *(
-            (shard.name, shard.state, count(shard.documents), text(shard.text_bytes), size(shard.size_bytes))
+            (safe(shard.name), shard.state, count(shard.documents), text(shard.text_bytes), size(shard.size_bytes))
             for shard in details.shards
         ),
     ]
@@ -171,6 +173,6 @@ def _document(document: FoundDocument, matched: int, full: bool) -> Iterable[str
     before = len(text.encode()[: document.at].decode("utf-8", "replace"))
     start = 0 if full else max(0, before - _SHOWN_CHARS // 3)
     end = len(text) if full else max(start + _SHOWN_CHARS, before + matched)
-    yield f"{document.shard} row group {document.row_group} row {document.row}  ({len(text):,} characters)"
+    yield f"{safe(document.shard)} row group {document.row_group} row {document.row}  ({len(text):,} characters)"
     shown = f"{'…' if start else ''}{text[start:end]}{'…' if end < len(text) else ''}"
     yield from (f"  {safe(line)}".rstrip() for line in shown.splitlines())

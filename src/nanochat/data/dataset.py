@@ -48,7 +48,10 @@ class DataSet:
         validation = folder / manifest.validation
         lacking = sorted(path.name for path in {*train, validation} - there)
         if lacking:
-            raise MissingError(f"data set {folder.name!r} lacks {', '.join(lacking[:3])} in {folder}", manifest.made_by)
+            entries = [manifest.files.get(name) for name in lacking]
+            come_again = all(entry is not None and entry.url for entry in entries)
+            hint = f"nanochat data verify {folder.name} --repair" if come_again else manifest.made_by
+            raise MissingError(f"data set {folder.name!r} lacks {', '.join(lacking[:3])} in {folder}", hint)
         if not train:
             raise MissingError(f"data set {folder.name!r} has nothing but its validation shard", manifest.made_by)
         return cls(name=folder.name, train=train, validation=validation)

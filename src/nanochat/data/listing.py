@@ -10,8 +10,8 @@ from typing import Literal
 
 import numpy as np
 
-from nanochat.data.manifest import DataManifest, ShardEntry, read_manifest
-from nanochat.data.shards import Texts, read_texts, row_groups
+from nanochat.data.manifest import MANIFEST, DataManifest, ShardEntry, read_manifest
+from nanochat.data.shards import Texts, count_rows, read_texts, row_groups, text_bytes_about
 from nanochat.errors import DamagedError, MissingError, NanochatError
 from nanochat.runtime.files import translate_os_errors
 from nanochat.runtime.paths import NAME, Paths
@@ -47,7 +47,7 @@ class DataSetDetails:
     Attributes:
         name: of its folder.
         folder: where it is.
-        source: what it was made by or of: pocket, import and so on; "" without a manifest.
+        source: what it was made by or of: pocket, import, a data set of the hub; "" without a manifest.
         made_by: the command; "" without a manifest.
         validation: name of the shard for validation.
         documents: in all shards; None where a shard does not say.
@@ -103,11 +103,11 @@ def open_folder(paths: Paths, name: str) -> Path:
     """The folder of a data set.
 
     Raises:
-        MissingError: it has no shards.
+        MissingError: it has neither shards nor a manifest.
     """
     folder = paths.data(name)
     with translate_os_errors(folder):
-        if not any(folder.glob("shard_*.parquet")):
+        if not (folder / MANIFEST).exists() and not any(folder.glob("shard_*.parquet")):
             there = [entry.name for entry in list_data_sets(paths)]
             hint = f"there are: {', '.join(there)}" if there else "nanochat data import PATH, or nanochat data pocket"
             raise MissingError(f"there is no data set {name!r} in {folder.parent}", hint)
@@ -124,7 +124,7 @@ def describe(folder: Path) -> DataSetDetails:
         state = "damaged"
     with translate_os_errors(folder):
         there = {path.name for path in folder.glob("shard_*.parquet")}
-    names = sorted(manifest.files if manifest else there)
+    names = sorted({*manifest.files, manifest.validation} if manifest else there)
     validation = manifest.validation if manifest else (names[-1] if len(names) > 1 else "")
     shards = tuple(_shard(folder / name, manifest, validation) for name in names)
     if any(shard.state == "damaged" for shard in shards):
@@ -134,7 +134,7 @@ def describe(folder: Path) -> DataSetDetails:
     return DataSetDetails(
         name=folder.name,
         folder=folder,
-        source=next(iter(manifest.origin), "") if manifest else "",
+        source=str(manifest.origin.get("repo") or next(iter(manifest.origin), "")) if manifest else "",
         made_by=manifest.made_by if manifest else "",
         validation=validation,
         documents=_sum(shard.documents for shard in shards),
@@ -145,25 +145,6 @@ def describe(folder: Path) -> DataSetDetails:
     )
 
 
-def footer(path: Path) -> tuple[int, int]:
-    """Documents of a shard and about the bytes of their text.
-
-    Raises:
-        DamagedError: it is not a readable shard.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        about = pq.read_metadata(path)
-        leaf = [about.schema.column(number).path for number in range(about.num_columns)].index("text")
-    except (pa.ArrowException, OSError, ValueError) as error:
-        what = (str(error) or "no footer").splitlines()[0]
-        raise DamagedError(f"{path}: {what}", f"nanochat data verify {path.parent.name} --repair") from error
-    size = sum(about.row_group(group).column(leaf).total_uncompressed_size for group in range(about.num_row_groups))
-    return int(about.num_rows), int(size)
-
-
 def choose_documents(folder: Path, count: int, seed: int) -> list[FoundDocument]:
     """Some documents at random, other ones with another seed.
 
@@ -171,7 +152,7 @@ def choose_documents(folder: Path, count: int, seed: int) -> list[FoundDocument]
         DamagedError: a shard cannot be read.
     """
     shards = [folder / shard.name for shard in describe(folder).shards if shard.state == "ok"]
-    rows = [footer(path)[0] for path in shards]
+    rows = [count_rows(path) for path in shards]
     ends = np.cumsum(rows)
     chosen = Random(seed).sample(range(sum(rows)), min(count, sum(rows)))
     return [
@@ -224,7 +205,7 @@ def _document(path: Path, number: int) -> FoundDocument:
 
 
 def _shard(path: Path, manifest: DataManifest | None, validation: str) -> ShardDetails:
-    entry: ShardEntry | None = manifest.files[path.name] if manifest else None
+    entry: ShardEntry | None = manifest.files.get(path.name) if manifest else None
     documents, text_bytes = (entry.documents, entry.text_bytes) if entry else (None, None)
     state: Literal["ok", "missing", "damaged"] = "ok"
     size = 0
@@ -237,9 +218,8 @@ def _shard(path: Path, manifest: DataManifest | None, validation: str) -> ShardD
                 state = "damaged"
     if state == "ok" and (documents is None or text_bytes is None):
         try:
-            counted, about = footer(path)
-            documents = counted if documents is None else documents
-            text_bytes = about if text_bytes is None else text_bytes
+            documents = count_rows(path) if documents is None else documents
+            text_bytes = text_bytes_about(path) if text_bytes is None else text_bytes
         except NanochatError:
             state = "damaged"
     return ShardDetails(

@@ -67,6 +67,11 @@ class DataManifest:
         atomic_write_json(folder / MANIFEST, asdict(self))
 
 
+def shard_name(number: int) -> str:
+    """`shard_00042.parquet`."""
+    return f"shard_{number:05d}.parquet"
+
+
 def read_manifest(folder: Path) -> DataManifest | None:
     """The manifest of a data set; None where there is none.
 
@@ -81,8 +86,8 @@ def read_manifest(folder: Path) -> DataManifest | None:
         text = path.read_bytes()
     try:
         values = json.loads(text)
-        files = {_shard_name(name): ShardEntry(**entry) for name, entry in values.pop("files").items()}
-        return DataManifest(**{**values, "validation": _shard_name(values["validation"])}, files=files)
+        files = {_beside(name): ShardEntry(**entry) for name, entry in values.pop("files").items()}
+        return DataManifest(**{**values, "validation": _beside(values["validation"])}, files=files)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise DamagedError(
             f"{path} is not the manifest of a data set: {error}",
@@ -131,7 +136,7 @@ def check_origin(folder: Path, there: DataManifest, wanted: DataManifest) -> Non
         )
 
 
-def _shard_name(name: str) -> str:
+def _beside(name: str) -> str:
     """The name itself; a manifest must not lead out of its folder."""
     if not name or Path(name).name != name:
         raise ValueError(f"{name!r} is no name of a file beside it")

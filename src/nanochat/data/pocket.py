@@ -1,21 +1,22 @@
 """The pocket corpus on disk: ordinary parquet shards, made instead of downloaded.
 
 The last shard is validation. Every shard is a stream of its own, written under a temporary name and renamed
-when whole; `manifest.json` comes last, so its presence says that all shards are there. The same seed and size
-give the same bytes with the same pyarrow.
+when whole; `manifest.json` says at first whose folder it is and names no training shard, and is written anew when all
+are there. The same seed and size give the same bytes with the same pyarrow.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nanochat.data.manifest import MANIFEST, DataManifest, ShardEntry, read_manifest
+from nanochat.data.manifest import DataManifest, ShardEntry, read_manifest, shard_name
 from nanochat.errors import DamagedError, UsageError
 from nanochat.pocket.documents import CORPUS_VERSION, documents
 from nanochat.runtime.files import fsync_dir, sha256_file, translate_os_errors
@@ -39,7 +40,7 @@ def write_pocket(
     """Write the corpus, or return at once where it already stands complete.
 
     Args:
-        directory: made if missing; shards of an earlier corpus in it are replaced.
+        directory: made if missing; shards of an earlier corpus in it are replaced, other data sets never.
         size_bytes: text in UTF-8, validation included; exceeded by less than a document per shard.
         seed: another seed gives other documents about the same world.
         shard_bytes: text per shard.
@@ -49,7 +50,7 @@ def write_pocket(
         Paths of the shards in order, validation last.
 
     Raises:
-        UsageError: a size that is not positive.
+        UsageError: a size that is not positive, or another data set stands there.
         StorageError: disk full, no permission and their like; complete shards stay.
     """
     if size_bytes <= 0 or shard_bytes <= 0:
@@ -63,14 +64,22 @@ def write_pocket(
         complete = _complete_shards(directory, request)
         if complete:
             return complete
-        (directory / MANIFEST).unlink(missing_ok=True)
+        _check_ours(directory)
         for leftover in directory.glob(".shard_*.tmp"):
             leftover.unlink()
         plan = _plan(size_bytes, shard_bytes)
+        name = directory.name
+        begun = DataManifest(
+            name=name,
+            made_by=f"nanochat data pocket --name {name} --size {size_bytes} --seed {seed} --shard-size {shard_bytes}",
+            validation=shard_name(len(plan) - 1),
+            origin={"pocket": request},
+        )
+        begun.save(directory)
         files: dict[str, ShardEntry] = {}
         done = 0
         for number, (split, size) in enumerate(plan):
-            path = directory / f"shard_{number:05d}.parquet"
+            path = directory / shard_name(number)
             rows, written = _write_shard(path, documents(seed, split, part=number), size)
             done += written
             files[path.name] = ShardEntry(
@@ -86,14 +95,7 @@ def write_pocket(
             if stale.name not in files:
                 stale.unlink()
         fsync_dir(directory)
-        name = directory.name
-        DataManifest(
-            name=name,
-            made_by=f"nanochat data pocket --name {name} --size {size_bytes} --seed {seed} --shard-size {shard_bytes}",
-            validation=list(files)[-1],
-            origin={"pocket": request},
-            files=files,
-        ).save(directory)
+        replace(begun, files=files).save(directory)
     return [directory / name for name in files]
 
 
@@ -104,6 +106,23 @@ def _plan(size_bytes: int, shard_bytes: int) -> list[tuple[Literal["train", "val
     count = -(-training // shard_bytes)
     train: tuple[Literal["train", "val"], int] = ("train", -(-training // count))
     return [train] * count + [("val", validation)]
+
+
+def _check_ours(directory: Path) -> None:
+    """See that no shards but those of a pocket corpus would be lost.
+
+    Raises:
+        UsageError: there are some, or nobody can tell.
+    """
+    try:
+        manifest = read_manifest(directory)
+    except DamagedError:
+        manifest = None
+    if manifest is None and not any(directory.glob("shard_*.parquet")):
+        return
+    if manifest is None or "pocket" not in manifest.origin:
+        what = f"another data set, made by: {manifest.made_by}" if manifest else "shards and no manifest of theirs"
+        raise UsageError(f"{directory} holds {what}", "choose another --name, or delete the folder")
 
 
 def _complete_shards(directory: Path, request: Mapping[str, int]) -> list[Path]:

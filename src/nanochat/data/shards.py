@@ -74,6 +74,16 @@ def count_rows(path: Path) -> int:
         return int(_open(path).metadata.num_rows)
 
 
+def text_bytes_about(path: Path) -> int:
+    """Bytes of the documents, and of their lengths, from the file's footer.
+
+    Raises:
+        DamagedError: the file is not a readable shard.
+    """
+    with _damage(path):
+        return sum(_text_size(path, group)[0] for group in range(_open(path).num_row_groups))
+
+
 def read_group(path: Path, group: int) -> list[str]:
     """The documents of one row group."""
     with _damage(path), _READING:

@@ -42,11 +42,6 @@ SOURCES = {
 }
 
 
-def shard_name(number: int) -> str:
-    """`shard_00042.parquet`."""
-    return f"shard_{number:05d}.parquet"
-
-
 def shards_for(tokens: float) -> range:
     """As many shards from the first on as hold this many tokens, with some to spare."""
     return range(math.ceil(tokens * CHARS_PER_TOKEN / SHARD_CHARS * RESERVE))
@@ -103,8 +98,8 @@ def footer_columns(tail: bytes) -> list[str] | None:
         return None
 
 
-def count_rows(path: Path) -> int:
-    """Documents of a shard, by its footer.
+def check_shard(path: Path) -> None:
+    """See that a file is a shard, as far as that shows without reading all of it.
 
     Raises:
         DamagedError: it is not parquet, or has no column `text`.
@@ -121,20 +116,11 @@ def count_rows(path: Path) -> int:
         raise _bad(path, "it does not begin and end as parquet does")
     try:
         with pq.ParquetFile(path) as table:
-            if "text" not in table.schema_arrow.names:
-                raise _bad(path, f"it has no column text, only {', '.join(table.schema_arrow.names)}")
-            return int(table.metadata.num_rows)
+            columns = table.schema_arrow.names
     except (pa.ArrowException, OSError) as error:
         raise _bad(path, str(error).splitlines()[0]) from error
-
-
-def check_shard(path: Path) -> None:
-    """See that a file is a shard, as far as that shows without reading all of it.
-
-    Raises:
-        DamagedError: it is not.
-    """
-    count_rows(path)
+    if "text" not in columns:
+        raise _bad(path, f"it has no column text, only {', '.join(columns)}")
 
 
 def _bad(path: Path, why: str) -> DamagedError:

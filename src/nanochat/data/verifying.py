@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nanochat.data.manifest import DataManifest, ShardEntry, read_manifest
-from nanochat.errors import MissingError
+from nanochat.data.manifest import MANIFEST, DataManifest, ShardEntry, read_manifest
+from nanochat.errors import DamagedError, MissingError
 from nanochat.runtime.files import sha256_file, translate_os_errors
 
 
@@ -32,7 +32,7 @@ class Verified:
         name: of the data set.
         folder: where it is.
         files: that were looked at.
-        has_manifest: else only reading can tell damage.
+        has_manifest: one that can be read; else only reading can tell damage.
         damage: in the order of files and row groups.
         unlisted: shards that the manifest does not name.
     """
@@ -53,19 +53,22 @@ def verify(folder: Path, on_file: OnFile | None = None) -> Verified:
     """Compare every file with the manifest, and read every row group of it.
 
     Raises:
-        DamagedError: the manifest cannot be read.
         StorageError: a file cannot be read.
     """
-    manifest = read_manifest(folder)
+    damage: list[Damage] = []
+    manifest: DataManifest | None = None
+    try:
+        manifest = read_manifest(folder)
+    except DamagedError:
+        damage.append(Damage(file=MANIFEST, row_group=None, what="is not the manifest of a data set"))
     with translate_os_errors(folder):
         there = {path.name: path.stat().st_size for path in sorted(folder.glob("shard_*.parquet"))}
-        names = sorted(manifest.files if manifest else there)
-        damage: list[Damage] = []
+        names = sorted({*manifest.files, manifest.validation} if manifest else there)
         total, done = sum(there.get(name, 0) for name in names), 0
         for name in names:
             if on_file:
                 on_file(name, done, total)
-            damage += _damage(folder / name, manifest.files[name] if manifest else None)
+            damage += _damage(folder / name, manifest.files.get(name) if manifest else None)
             done += there.get(name, 0)
     return Verified(
         name=folder.name,
@@ -78,7 +81,7 @@ def verify(folder: Path, on_file: OnFile | None = None) -> Verified:
 
 
 def adopt_shards(folder: Path) -> DataManifest:
-    """Write a manifest for shards that have none, as they are now; the last one by name is for validation.
+    """Write a manifest for shards as they are now; the last one by name is for validation.
 
     Raises:
         MissingError: there are fewer than two.
@@ -100,9 +103,8 @@ def adopt_shards(folder: Path) -> DataManifest:
     return manifest
 
 
-def fetched_again(folder: Path, damage: Sequence[Damage]) -> tuple[dict[str, ShardEntry], list[str]]:
+def fetched_again(manifest: DataManifest | None, damage: Sequence[Damage]) -> tuple[dict[str, ShardEntry], list[str]]:
     """Of the damaged files those that can be had again from where they came, and the names of the others."""
-    manifest = read_manifest(folder)
     entries = manifest.files if manifest else {}
     names = list(dict.fromkeys(item.file for item in damage))
     again = {name: entries[name] for name in names if name in entries and entries[name].url}

@@ -17,12 +17,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nanochat.data.manifest import DataManifest, ShardEntry, read_manifest
+from nanochat.data.manifest import DataManifest, ShardEntry, read_manifest, shard_name
 from nanochat.errors import DamagedError, StorageError, UsageError
 from nanochat.importing.losses import Losses
 from nanochat.importing.spill import Amount, Spill, keys_of, spread_duplicates
-from nanochat.importing.writer import plan_shards, shard_name, write_shards
-from nanochat.runtime.files import atomic_write_json, fsync_dir, translate_os_errors
+from nanochat.importing.writer import plan_shards, write_shards
+from nanochat.runtime.files import atomic_write_json, fsync_dir, sha256_file, translate_os_errors
 from nanochat.tokenizer.train import TextBatch
 
 # Of a document; more than that would have to be in memory three times at once.
@@ -226,9 +226,9 @@ def sweep(built: Path, folder: Path) -> None:
 
 
 def is_whole(folder: Path, manifest: DataManifest) -> bool:
-    """Whether every file of the manifest is there in its size."""
+    """Whether every file of the manifest is there, as it was written."""
     for name, entry in manifest.files.items():
         path = folder / name
-        if not path.is_file() or path.stat().st_size != entry.size_bytes:
+        if not path.is_file() or path.stat().st_size != entry.size_bytes or sha256_file(path) != entry.sha256:
             return False
     return bool(manifest.files)

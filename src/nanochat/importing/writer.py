@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nanochat.data.manifest import ShardEntry
+from nanochat.data.manifest import ShardEntry, shard_name
 from nanochat.importing.spill import Amount
 from nanochat.runtime.files import sha256_file
 
@@ -71,11 +71,6 @@ def write_shards(
     """
     source = _Documents(texts)
     return [_write_shard(folder / shard_name(number), shard, source, on_written) for number, shard in enumerate(plan)]
-
-
-def shard_name(number: int) -> str:
-    """`shard_00012.parquet`."""
-    return f"shard_{number:05d}.parquet"
 
 
 def _write_shard(

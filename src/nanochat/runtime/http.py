@@ -29,6 +29,7 @@ MAX_REDIRECTS = 10
 AGAIN = "run the same command again: it goes on where this one stopped"
 _REDIRECTS = (301, 302, 303, 307, 308)
 _PASSING = (408, 425, 429)  # and all of 5xx
+_LONGEST_WAIT_S = 30.0  # before a plan, which nobody sees wait
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -262,13 +263,21 @@ def remote_size(http: Http, url: str) -> int | None:
     return None
 
 
-def read_tail(http: Http, url: str, size: int) -> bytes | None:
-    """The last `size` bytes of a file, all of a smaller one; None where the server gives no parts, or no answer."""
-    with (
-        contextlib.suppress(TransientError, NanochatError),
-        http.get(url, {"Range": f"bytes=-{size}"}) as response,
-    ):
-        if response.status == 206:
-            body: bytes = response.read(decode_content=False)
-            return body
-    return None
+def read_tail(http: Http, url: str, size: int, *, attempts: int = 4, backoff_s: float = 0.5) -> bytes | None:
+    """The last `size` bytes of a file, all of a smaller one; None where the server gives no parts, or refuses.
+
+    Raises:
+        DownloadError: no answer, in so many attempts; a shard must not be taken for something else because of that.
+    """
+    for attempt in range(attempts):
+        try:
+            with contextlib.suppress(NanochatError), http.get(url, {"Range": f"bytes=-{size}"}) as response:
+                if response.status == 206:
+                    body: bytes = response.read(decode_content=False)
+                    return body
+            return None
+        except TransientError as error:
+            if attempt == attempts - 1:
+                raise DownloadError(f"{shown(url)}: {error.reason}", AGAIN) from error
+            time.sleep(min(backoff_s * 2**attempt if error.wait_s is None else error.wait_s, _LONGEST_WAIT_S))
+    raise AssertionError("the last attempt returns or raises")

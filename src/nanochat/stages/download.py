@@ -13,17 +13,17 @@ from pathlib import Path
 
 from nanochat.config.download import DownloadConfig
 from nanochat.data.manifest import ShardEntry, add_files
-from nanochat.data.sources import check_shard, count_rows
+from nanochat.data.shards import count_rows
+from nanochat.data.sources import check_shard
 from nanochat.errors import StorageError
-from nanochat.runtime.download import Fetched, FetchProgress, FileRequest, Limits, fetch_files
-from nanochat.runtime.events import Notice, OnEvent, StageFinished, StageProgress, StageStarted
+from nanochat.runtime.download import Fetched, FetchProgress, FileRequest, Limits
+from nanochat.runtime.events import OnEvent, StageFinished, StageProgress, StageStarted
 from nanochat.runtime.http import without_password
 from nanochat.runtime.hub import Hub
-from nanochat.runtime.stop import StopRequest
 from nanochat.stages.download_plan import DownloadPlan
 from nanochat.stages.download_sources import PlannedFile
+from nanochat.stages.fetching import STAGE, fetch
 
-STAGE = "data"
 MARGIN_BYTES = 100_000_000  # left free: a full disk stops more than this command
 _SHOWN = 4  # files under way that a line has room for
 
@@ -98,18 +98,15 @@ def download(
             planned = by_path[file.request.target]
             _record(plan, {planned.name: _entry(planned, file)})
 
-    with StopRequest() as stop:
-        fetch_files(
-            [_request(plan, file) for file in lacking],
-            workers=config.workers,
-            credentials=hub.credentials,
-            offline=hub.offline,
-            on_progress=on_progress,
-            on_fetched=on_fetched,
-            on_notice=lambda text: on_event(Notice(stage=STAGE, level="info", message=text)),
-            stopped=lambda: stop.requested,
-            limits=limits,
-        )
+    fetch(
+        [_request(plan, file) for file in lacking],
+        hub,
+        on_event,
+        on_progress,
+        workers=config.workers,
+        on_fetched=on_fetched,
+        limits=limits,
+    )
     done = _done(plan, fetched)
     on_event(
         StageFinished(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shlex
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from nanochat.config.download import DownloadConfig
 from nanochat.data.manifest import DataManifest, ShardEntry, check_origin, read_manifest
@@ -76,7 +79,7 @@ def plan_download(config: DownloadConfig, context: RunContext, hub: Hub, urls: S
     there = read_manifest(folder)
     wanted = wanted_files(config, hub, urls, folder)
     if not wanted.as_shards:
-        folder = context.paths.downloads(name)
+        folder = context.paths.downloads(name) / _digest(wanted.origin)
         return DownloadPlan(
             name=name,
             what=wanted.what,
@@ -136,6 +139,11 @@ def _command(config: DownloadConfig, name: str, urls: Sequence[str]) -> str:
     if name != data_set_name(replace(config, name=""), urls):
         words += ["--name", name]
     return shlex.join(words)
+
+
+def _digest(origin: Mapping[str, Any]) -> str:
+    """Tells files of one name from those of another source."""
+    return hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _free_bytes(folder: Path) -> int:

@@ -14,8 +14,8 @@ from urllib.parse import unquote
 
 from nanochat.config.download import DownloadConfig, parse_shards
 from nanochat.config.train import BaseTrainConfig
-from nanochat.data.manifest import read_manifest
-from nanochat.data.sources import SOURCES, Source, choose_files, footer_columns, shard_name, shards_for, with_validation
+from nanochat.data.manifest import read_manifest, shard_name
+from nanochat.data.sources import SOURCES, Source, choose_files, footer_columns, shards_for, with_validation
 from nanochat.errors import MissingError, UsageError
 from nanochat.runtime.download import not_offline
 from nanochat.runtime.files import translate_os_errors
@@ -154,7 +154,8 @@ def _from_addresses(config: DownloadConfig, hub: Hub, urls: Sequence[str], folde
     what = shown(urls[0]) if len(urls) == 1 else f"{len(urls)} addresses, the first {shown(urls[0])}"
     origin = {"addresses": [shown(url) for url in urls]}
     shards = [shard_name(number) for number in range(len(urls))]
-    if (files := _complete(folder, shards)) is not None:
+    manifest = read_manifest(folder)
+    if manifest is not None and manifest.origin == origin and (files := _complete(folder, shards)) is not None:
         return Wanted(what=what, origin=origin, files=files, as_shards=True)
     parquet = len(urls) > 1 and all(name.endswith(".parquet") for name in names)
     as_shards = parquet and not hub.offline and _is_shard(config, hub, urls[0])

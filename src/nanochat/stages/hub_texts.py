@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from nanochat.errors import MissingError, UsageError
 from nanochat.importing.places import READABLE, told_by_name
 from nanochat.runtime.context import RunContext
-from nanochat.runtime.events import Notice, OnEvent, StageProgress
+from nanochat.runtime.events import OnEvent, StageProgress
 
 SIGN = "hf:"
 
@@ -43,9 +43,9 @@ def fetch_from_hub(place: str, context: RunContext, on_event: OnEvent, environ: 
         StorageError: the disk is full and their like.
         Interrupted: stopped by a signal; the same command goes on.
     """
-    from nanochat.runtime.download import FetchProgress, FileRequest, fetch_files
+    from nanochat.runtime.download import FetchProgress, FileRequest
     from nanochat.runtime.hub import hub_from_environment
-    from nanochat.runtime.stop import StopRequest
+    from nanochat.stages.fetching import fetch
 
     owner, _, rest = place.removeprefix(SIGN).partition("/")
     name, _, pattern = rest.partition("/")
@@ -67,15 +67,7 @@ def fetch_from_hub(place: str, context: RunContext, on_event: OnEvent, environ: 
         done, total = at.done_bytes, at.total_bytes or 0
         on_event(StageProgress(stage="data", done=done, total=total, unit="bytes", detail=f"downloading {repo}"))
 
-    with StopRequest() as stop:
-        fetch_files(
-            requests,
-            credentials=hub.credentials,
-            offline=hub.offline,
-            on_progress=on_progress,
-            on_notice=lambda text: on_event(Notice(stage="data", level="info", message=text)),
-            stopped=lambda: stop.requested,
-        )
+    fetch(requests, hub, on_event, on_progress)
     return [request.target for request in requests]
 
 

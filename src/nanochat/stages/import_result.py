@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from nanochat.importing.losses import Losses
 from nanochat.runtime.events import Notice, OnEvent
 
 _NAMED_PLACES = 5
@@ -61,29 +62,29 @@ def tell_passed_over(paths: Sequence[Path], on_event: OnEvent) -> None:
     on_event(Notice(stage="data", level="info", message=what))
 
 
-def tell_losses(result: ImportResult, encoding: str, on_event: OnEvent) -> None:
+def tell_losses(losses: Losses, encoding: str, on_event: OnEvent) -> None:
     """Warn of everything that was left out because it could not be read, and of replaced characters."""
 
     def warn(message: str) -> None:
         on_event(Notice(stage="data", level="warning", message=message))
 
     lost = {
-        "row|rows": result.lost_rows,
-        "file|files": result.lost_files,
-        "part of a file|parts of files": result.lost_parts,
+        "row|rows": losses.rows,
+        "file|files": losses.files,
+        "part of a file|parts of files": losses.parts,
     }
     if any(lost.values()):
         what = [_counted(count, *words.split("|")) for words, count in lost.items() if count]
         warn(f"left out: {', '.join(what)}:")
-        for place in result.places[:_NAMED_PLACES]:
+        for place in losses.places[:_NAMED_PLACES]:
             warn(place)
         more = sum(lost.values()) - _NAMED_PLACES
         if more > 0:
             warn(f"and {more:,} more")
-    if result.bad_characters:
-        bad = _counted(result.bad_characters, "character that is", "characters that are")
+    if losses.bad_characters:
+        bad = _counted(losses.bad_characters, "character that is", "characters that are")
         warn(
-            f"{bad} not {encoding} became U+FFFD, first at {result.bad_places[0]}; "
+            f"{bad} not {encoding} became U+FFFD, first at {losses.bad_places[0]}; "
             "--encoding says what the files are written in, e.g. latin-1"
         )
 

@@ -44,7 +44,7 @@ def import_texts(
     replace: Replace | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> ImportResult:
-    """Make a data set of files; at once where the same was made before.
+    """Make a data set of files; at once where the same was made before and is whole, anew where it is damaged.
 
     Args:
         config: the dials.
@@ -69,16 +69,24 @@ def import_texts(
     found = find_files(_on_disk(places, context, on_event, environ or {}))
     origin = {"import": {"version": VERSION, "settings": _what_matters(config), "inputs": _inputs(found.files)}}
     manifest = _manifest(folder)
-    if manifest is not None and manifest.origin == origin and is_whole(folder, manifest):
-        on_event(StageFinished(stage="data", step=0, elapsed_s=0.0, skipped=True))
-        return _result(folder, manifest, len(found.files), already=True)
-    _may_replace(folder, manifest, replace)
+    if manifest is not None and manifest.origin == origin:
+        with translate_os_errors(folder):
+            if is_whole(folder, manifest):
+                on_event(StageFinished(stage="data", step=0, elapsed_s=0.0, skipped=True))
+                return _result(folder, manifest, len(found.files), already=True)
+    else:
+        _may_replace(folder, manifest, replace)
     if found.passed_over:
         tell_passed_over(found.passed_over, on_event)
     on_event(StageStarted(stage="data", tag=config.name, total_steps=0))
     made_by = made_by or command(config, places)
-    result = _Import(config, folder, found.files, on_event).run(origin, made_by)
-    tell_losses(result, config.encoding, on_event)
+    work = _Import(config, folder, found.files, on_event)
+    try:
+        result = work.run(origin, made_by)
+    except UsageError:  # too little is left, and what was lost may be why
+        tell_losses(work.losses, config.encoding, on_event)
+        raise
+    tell_losses(work.losses, config.encoding, on_event)
     on_event(Notice(stage="data", level="info", message=in_words(result)))
     summary = {"shards": result.shards, "bytes": result.text_bytes, "documents": result.documents}
     on_event(StageFinished(stage="data", step=0, elapsed_s=time.perf_counter() - started, summary=summary))

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nanochat.data.listing import list_data_sets, open_folder
-from nanochat.data.manifest import ShardEntry, read_manifest
+from nanochat.data.manifest import MANIFEST, ShardEntry, read_manifest
 from nanochat.data.verifying import Verified, adopt_shards, fetched_again, verify
 from nanochat.errors import MissingError
 from nanochat.runtime.context import RunContext
-from nanochat.runtime.events import Notice, OnEvent, StageFinished, StageProgress, StageStarted
+from nanochat.runtime.events import OnEvent, StageFinished, StageProgress, StageStarted
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,13 +69,13 @@ def verify_data(
         context: where things live.
         on_event: told of the progress.
         repair: download again what is damaged and came from a server.
-        adopt: write a manifest where there is none and nothing is damaged.
+        adopt: write a manifest where there is none that can be read, and no shard is damaged.
         environ: says how to reach the server.
 
     Raises:
         MissingError: there is no such data set, or none at all.
-        DamagedError: a manifest cannot be read.
         DownloadError: a file cannot be had again.
+        Interrupted: stopped while files were fetched; the same command goes on.
     """
     started = time.perf_counter()
     folders = [open_folder(context.paths, name) for name in names or [e.name for e in list_data_sets(context.paths)]]
@@ -93,44 +93,38 @@ def _one(folder: Path, on_event: OnEvent, repair: bool, adopt: bool, environ: Ma
         on_event(StageProgress(stage="data", done=done, total=total, unit="bytes", detail=detail))
 
     verified = verify(folder, on_file)
+    manifest = read_manifest(folder) if verified.has_manifest else None
     repaired: tuple[str, ...] = ()
-    again, lost = fetched_again(folder, verified.damage)
+    again, lost = fetched_again(manifest, verified.damage)
     if again and repair:
         _fetch(folder, again, on_event, environ)
         repaired = tuple(again)
         verified = verify(folder, on_file)
-        again, lost = fetched_again(folder, verified.damage)
-    adopted = adopt and not verified.has_manifest and not verified.damage
+        again, lost = fetched_again(manifest, verified.damage)
+    adopted = adopt and not verified.has_manifest and all(item.file == MANIFEST for item in verified.damage)
     if adopted:
         adopt_shards(folder)
         verified = verify(folder, on_file)
+        again, lost = fetched_again(None, verified.damage)
     way_out = f"nanochat data verify {folder.name} --repair" if again else ""
-    if lost:
-        manifest = read_manifest(folder)
+    if lost == [MANIFEST]:
+        way_out = f"nanochat data verify {folder.name} --adopt"
+    elif lost:
         way_out = manifest.made_by if manifest else f"nanochat data import PATH --name {folder.name}"
     return VerifyResult(verified=verified, repaired=repaired, adopted=adopted, way_out=way_out)
 
 
 def _fetch(folder: Path, entries: Mapping[str, ShardEntry], on_event: OnEvent, environ: Mapping[str, str]) -> None:
-    from nanochat.runtime.download import FetchProgress, FileRequest, fetch_files
+    from nanochat.runtime.download import FetchProgress, FileRequest
     from nanochat.runtime.hub import hub_from_environment
+    from nanochat.stages.fetching import fetch
 
     def on_progress(at: FetchProgress) -> None:
-        total = at.total_bytes or 0
-        on_event(StageProgress(stage="data", done=at.done_bytes, total=total, unit="bytes", detail="downloading"))
+        done, total = at.done_bytes, at.total_bytes
+        on_event(StageProgress(stage="data", done=done, total=total, unit="bytes", detail="downloading"))
 
-    def on_notice(message: str) -> None:
-        on_event(Notice(stage="data", level="info", message=message))
-
-    hub = hub_from_environment(environ)
     requests = [
         FileRequest(url=entry.url, target=folder / name, size_bytes=entry.size_bytes, sha256=entry.sha256)
         for name, entry in entries.items()
     ]
-    fetch_files(
-        requests,
-        credentials=hub.credentials,
-        offline=hub.offline,
-        on_progress=on_progress,
-        on_notice=on_notice,
-    )
+    fetch(requests, hub_from_environment(environ), on_event, on_progress)
