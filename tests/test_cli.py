@@ -282,6 +282,36 @@ def test_signals_end_the_process_through_its_finally_blocks(number: int, code: i
     assert "Traceback" not in err
 
 
+LEAVING = """
+import atexit, sys, time
+import click
+from nanochat import cli
+from nanochat.errors import Interrupted
+def stop():
+    raise Interrupted("stopped", "go on")
+def linger():
+    print("leaving", flush=True)
+    time.sleep(0.5)
+atexit.register(linger)
+cli.COMMANDS["stopper"] = ("__main__:stopper", "Stop.")
+stopper = click.Command("stopper", callback=stop)
+sys.argv = ["nanochat", "stopper"]
+cli.entry()
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_while_the_process_leaves_does_not_change_its_answer(number: int) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", LEAVING], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "leaving\n"
+        process.send_signal(number)
+        assert process.wait(timeout=30) == 75
+
+
 @pytest.mark.skipif(os.name == "nt", reason="POSIX pipes")
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_a_closed_pipe_is_quiet(unbuffered: str) -> None:

@@ -192,7 +192,11 @@ root = LazyGroup(
 def entry() -> NoReturn:
     """The console script: runs the command of `sys.argv` and exits with its code."""
     signal.signal(signal.SIGTERM, _on_sigterm)
-    sys.exit(main())
+    code = main()
+    for name in ("SIGTERM", "SIGUSR1"):  # torch takes half a second to leave: a signal then must not change the answer
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    sys.exit(code)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -52,6 +52,15 @@ def test_the_best_by_validation(paths: Paths, save: Save) -> None:
     assert str(parse_selector("d4:base@best")) == "d4:base@best"
 
 
+def test_the_best_is_not_taken_from_a_damaged_file(paths: Paths, save: Save) -> None:
+    folder = paths.model_dir("d4", "base")
+    best = save(folder, 1, state={"train": {"best_step": 1}}, keep=9)
+    newest = save(folder, 2, state={"train": {"best_step": 1}}, keep=9)
+    state = newest / "state.json"
+    state.write_text(state.read_text().replace('"best_step": 1', '"best_step": 2'))
+    assert resolve(paths, "d4:base@best") == best
+
+
 def test_no_best_without_a_validation(paths: Paths, save: Save) -> None:
     save(paths.model_dir("d4", "base"), 1)
     with pytest.raises(MissingError, match="no checkpoint that was validated") as caught:

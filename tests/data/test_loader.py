@@ -260,6 +260,21 @@ def test_rows_that_cannot_be_shared_out() -> None:
         Share(2, 2)
 
 
+@pytest.mark.parametrize("rank", [0, 1])
+def test_rows_know_the_row_groups_they_are_from(tmp_path: Path, rank: int) -> None:
+    """Those of this process, told once."""
+    shards = shards_of(tmp_path, varied(200), per_shard=40, group=7)
+    loader = loader_of(shards)
+    for _ in range(5):
+        rows = loader.rows(8, Share(rank, 2))
+        numbers = {int(token) // STRIDE - 1 for token in rows[rows != BOS]}
+        expected = {(shards[number // 40], number % 40 // 7) for number in numbers}
+        found = loader.take_places()
+        assert set(found) == expected
+        assert list(found) == sorted(found)
+        assert loader.take_places() == ()
+
+
 def test_the_order_depends_on_the_seed_and_the_pass(tmp_path: Path) -> None:
     shards = shards_of(tmp_path, varied(300))
     one, same, other, unshuffled = (loader_of(shards, seed=seed).rows(40) for seed in (1, 1, 2, None))

@@ -69,6 +69,17 @@ def test_a_log_that_cannot_be_written(tmp_path: Path) -> None:
         EventLog(tmp_path / "models" / "events.jsonl")(Notice(stage="base", level="info", message="x"))
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_log_on_a_full_disk_says_so_also_when_it_is_closed() -> None:
+    log = EventLog(Path("/dev/full"))
+    for _ in range(2):
+        with pytest.raises(StorageError, match="No space left"):
+            log(Notice(stage="base", level="info", message="x"))
+    with pytest.raises(StorageError, match="No space left"):
+        log.close()
+    log.close()
+
+
 def test_every_event_is_plain_json(tmp_path: Path) -> None:
     for event in Event.__subclasses__():
         assert event.__dataclass_params__.frozen  # type: ignore[attr-defined]

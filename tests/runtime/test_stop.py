@@ -1,4 +1,4 @@
-"""The first signal asks, the second insists."""
+"""The first signal asks, Ctrl-C after it insists."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from nanochat.runtime.stop import StopRequest
+from nanochat.runtime.stop import CutShort, StopRequest
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
@@ -22,26 +22,53 @@ def test_the_first_asks(number: signal.Signals) -> None:
     assert signal.getsignal(number) is before
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_second_insists(number: signal.Signals) -> None:
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+def test_an_interrupt_after_it_insists(first: signal.Signals) -> None:
     script = f"""
 import signal
 from nanochat.runtime.stop import StopRequest
 with StopRequest():
+    signal.raise_signal({int(first)})
     signal.raise_signal(signal.SIGINT)
-    signal.raise_signal({int(number)})
 print("alive")
 """
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30)
-    assert run.returncode == -number
+    assert run.returncode == -signal.SIGINT
     assert run.stdout == ""
 
 
-def test_a_batch_system_may_ask_twice() -> None:
+def test_insisting_does_not_wait_for_a_long_call() -> None:
+    """Python runs handlers between two calls only: the system has to act itself, and so it does."""
+    script = """
+import hashlib, signal
+from nanochat.runtime.stop import StopRequest
+with StopRequest():
+    signal.raise_signal(signal.SIGINT)
+    print("asked", flush=True)
+    hashlib.pbkdf2_hmac("sha256", b"x", b"x", 100_000_000)  # a minute or so in C
+"""
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"asked\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=10) == -signal.SIGINT
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_batch_system_may_ask_twice(number: signal.Signals) -> None:
+    """`timeout` sends SIGTERM to the process and to its group."""
     with StopRequest() as stop:
-        signal.raise_signal(signal.SIGUSR1)
-        signal.raise_signal(signal.SIGUSR1)
+        signal.raise_signal(number)
+        signal.raise_signal(number)
         assert stop.requested
+
+
+def test_work_may_be_cut_short() -> None:
+    with StopRequest() as stop:
+        stop.check()
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(CutShort):
+            stop.check()
 
 
 def test_handlers_are_given_back_after_an_error() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import gc
 import math
 import signal
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from nanochat.errors import DivergedError, Interrupted, OutOfMemoryError, StorageError
 from nanochat.runtime.events import Event, Notice, StepDone
+from nanochat.runtime.stop import StopRequest
 from nanochat.training.batches import Batch
 from nanochat.training.device_batch import DeviceBatch
 from nanochat.training.loop import Dials, Loop, TrainState, compiled_loss, to_device
@@ -50,6 +52,7 @@ class Probe:
     micro_rows: int = ROWS
     automatic: bool = False
     on_event: Any = None
+    evaluate: Any = None
 
     def loss(self, ids: Tensor, targets: Tensor) -> Tensor:
         value = (targets >= 0).sum() * self.weight.square().sum()
@@ -62,18 +65,17 @@ class Probe:
 
     def run(self, steps: int = 5, state: TrainState | None = None, **options: Any) -> TrainState:
         group = Group(name="w", kind="adamw", params={"w": self.weight}, lr=0.01)
-        settings: dict[str, Any] = {"eval_every": 0, "save_every": 0, **options}
+        settings: dict[str, Any] = {"eval_every": 0, "save_every": 0, "source": Source(), **options}
         loop = Loop(
             stage="base",
             loss=self.loss,
             optimizer=Optimizer(groups=[group]),
-            source=Source(),
             rows=ROWS,
             device_batch=DeviceBatch(rows=self.micro_rows, step_rows=ROWS, automatic=self.automatic),
             total_steps=steps,
             dials=lambda step: Dials(lr_multiplier=1.0, momentum=0.9),
             device="cpu",
-            evaluate=lambda state: self.evaluated.append(state.step),
+            evaluate=self.evaluate or (lambda state: self.evaluated.append(state.step)),
             save=lambda state: self.saved.append(state.step),
             on_event=self.listen,
             **settings,
@@ -219,7 +221,7 @@ def test_every_step_says_what_share_of_the_peak_it_used() -> None:
 
 def test_a_finished_state_does_nothing() -> None:
     probe = Probe()
-    probe.run(5, TrainState(step=5))
+    probe.run(5, TrainState(step=5, val_step=5))
     assert (probe.events, probe.evaluated, probe.saved) == ([], [], [])
 
 
@@ -251,10 +253,64 @@ def test_stopping_waits_for_the_save_and_says_nothing_else_when_it_failed() -> N
     assert polled == [1, 2, 3]
 
 
-def test_a_signal_in_the_last_step_ends_as_usual() -> None:
+def test_a_signal_in_the_last_step_stops_too() -> None:
+    """Whoever asked would not have the next stage begin. What is left to do is its validation."""
     probe = Probe(on_event=lambda event: signal.raise_signal(signal.SIGINT))
-    assert probe.run(1).step == 1
-    assert probe.saved == [1]
+    state = TrainState()
+    with pytest.raises(Interrupted, match="step 1 of 1"):
+        probe.run(1, state)
+    assert (probe.evaluated, probe.saved) == ([], [1])
+    probe = Probe()
+    probe.run(1, state)
+    assert (probe.losses, probe.evaluated, probe.saved) == ([], [1], [1])
+
+
+def test_a_signal_while_samples_are_taken_saves_their_step() -> None:
+    probe = Probe()
+    with pytest.raises(Interrupted, match="step 2 of 5"):
+        probe.run(sample=lambda state: signal.raise_signal(signal.SIGTERM), sample_every=2)
+    assert probe.saved == [2]
+
+
+class TestValidationCutShort:
+    def stopped(self, steps: int, at: int) -> tuple[Probe, TrainState]:
+        """A run that is asked to stop in the middle of the validation of this step."""
+
+        def evaluate(state: TrainState) -> None:
+            probe.evaluated.append(state.step)
+            if state.step == at:
+                signal.raise_signal(signal.SIGTERM)
+                stop.check()
+            state.note_validation(1.0)
+
+        probe, state, stop = Probe(evaluate=evaluate), TrainState(), StopRequest()
+        with pytest.raises(Interrupted, match=f"step {at} of {steps}"):
+            probe.run(steps, state, eval_every=2, stop=stop)
+        assert probe.saved == [at]
+        assert state.val_step == (at - 2 or None)
+        return probe, state
+
+    @pytest.mark.parametrize(("steps", "left"), [(6, [4, 6]), (5, [4, 5]), (4, [4])])
+    def test_it_is_made_up_for_before_anything_else(self, steps: int, left: list[int]) -> None:
+        _, state = self.stopped(steps, 4)
+        probe = Probe()
+        probe.evaluate = lambda state: (probe.evaluated.append(state.step), state.note_validation(1.0))  # type: ignore[assignment]
+        probe.run(steps, state, eval_every=2)
+        assert probe.evaluated == left
+        assert probe.saved == ([4] if steps == 4 else [4, steps])  # the step that was validated is saved with that
+
+    def test_stopped_again_while_it_is_made_up_for(self) -> None:
+        _, state = self.stopped(6, 2)
+        stop = StopRequest()
+
+        def evaluate(state: TrainState) -> None:
+            signal.raise_signal(signal.SIGTERM)
+            stop.check()
+
+        probe = Probe(evaluate=evaluate)
+        with pytest.raises(Interrupted, match="step 2 of 6"):
+            probe.run(6, state, eval_every=2, stop=stop)
+        assert (probe.losses, probe.saved) == ([], [])  # what is saved is as it was
 
 
 def test_single_bad_losses_leave_the_weights_alone() -> None:
@@ -264,6 +320,20 @@ def test_single_bad_losses_leave_the_weights_alone() -> None:
     assert [event.message.split()[2] for event in probe.events if isinstance(event, Notice)] == ["nan", "nan"]
     assert math.isfinite(state.loss)
     assert torch.isfinite(probe.weight).all()
+
+
+def test_the_warning_says_where_the_rows_are_from() -> None:
+    shard = Path("/base/data/mine/shard_00002.parquet")
+
+    class Placed(Source):
+        def step(self, rows: int) -> Batch:
+            return replace(super().step(rows), places=tuple((shard, group) for group in range(self.made)))
+
+    probe = Probe(bad={1, 12})
+    probe.run(12, source=Placed())
+    first, last = (event.message for event in probe.events if isinstance(event, Notice))
+    assert first.endswith("left out (its rows are from row group 0 of mine/shard_00002.parquet)")
+    assert last.endswith("row group 7 of mine/shard_00002.parquet and 4 more)")
 
 
 def test_three_bad_losses_in_a_row_are_a_divergence() -> None:

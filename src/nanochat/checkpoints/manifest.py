@@ -7,11 +7,13 @@ a forger, who can write a manifest as well as we can.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import json
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -59,9 +61,8 @@ def write_manifest(folder: Path, step: int) -> Manifest:
         files[name] = FileEntry(size=path.stat().st_size, sha256=sha256_file(path))
     manifest = Manifest(step=step, created=round(time.time(), 3), files=files)
     body = {"format": FORMAT, **asdict(manifest)}
-    text = json.dumps({**body, "sha256": _checksum(body)}, indent=2)
-    with (folder / MANIFEST).open("w", encoding="utf-8") as file:
-        file.write(text + "\n")
+    with (folder / MANIFEST).open("wb") as file:
+        file.write(_text({**body, "sha256": _checksum(body)}))
         file.flush()
         os.fsync(file.fileno())
     for path in folder.rglob("*"):
@@ -82,13 +83,14 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST
     if not folder.is_dir():
         raise MissingError(f"there is no checkpoint at {folder}", "nanochat models list")
-    with translate_os_errors(path):
+    with _naming_unreadable(path):
         try:
             data = path.read_bytes()
         except FileNotFoundError:
             raise _damaged(path, "is missing") from None
     try:
         body = json.loads(data)
+        as_written = _text(body)
         stated = body.pop("sha256")
         if stated != _checksum(body):
             raise _damaged(path, "is damaged (its checksum differs)")
@@ -97,6 +99,8 @@ def read_manifest(folder: Path) -> Manifest:
                 f"{path} has format {body['format']}, this version reads {FORMAT}",
                 "the checkpoint was made by a newer nanochat; upgrade this one",
             )
+        if data.replace(b"\r\n", b"\n") != as_written:
+            raise _damaged(path, "is damaged (its white space differs)")
         files = {name: FileEntry(**entry) for name, entry in body["files"].items()}
         manifest = Manifest(step=body["step"], created=body["created"], files=files)
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -111,14 +115,15 @@ def check_file(folder: Path, manifest: Manifest, name: str) -> Path:
     """The path of one file, once its size and SHA-256 have been compared with the manifest.
 
     Raises:
-        DamagedError: the file is missing, longer, shorter or altered; the message names it.
-        StorageError: the file cannot be read.
+        DamagedError: the file is missing, longer, shorter or altered, or the device cannot read it; the message
+            names it.
+        StorageError: the system does not let us read it.
     """
     path = folder / name
     entry = manifest.files.get(name)
     if entry is None:
         raise _damaged(folder / MANIFEST, f"does not list {name}")
-    with translate_os_errors(path):
+    with _naming_unreadable(path):
         if not path.is_file():
             raise _damaged(path, "is missing")
         size = path.stat().st_size
@@ -156,6 +161,22 @@ def check_all(folder: Path) -> dict[str, str]:
         except DamagedError as error:
             states[name] = error.message.removeprefix(f"{folder / name} ")
     return states
+
+
+@contextlib.contextmanager
+def _naming_unreadable(path: Path) -> Iterator[None]:
+    """A file that the device cannot give back is as good as damaged; other errors of the system can be mended."""
+    with translate_os_errors(path):
+        try:
+            yield
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            raise _damaged(path, f"cannot be read ({os.strerror(errno.EIO)})") from error
+
+
+def _text(body: Mapping[str, Any]) -> bytes:
+    return (json.dumps(body, indent=2) + "\n").encode()
 
 
 def _checksum(body: Mapping[str, Any]) -> str:

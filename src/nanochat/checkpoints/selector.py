@@ -114,6 +114,10 @@ def candidates(paths: Paths, selector: str | Selector | None = None) -> list[Pat
 def best_step(found: list[Path]) -> int | None:
     """The step whose validation was best, as the newest of these step folders knows it; None for none."""
     for step_dir in found:
+        try:
+            verify(step_dir, [STATE])
+        except DamagedError:
+            continue
         train = (read_json(step_dir / STATE) or {}).get("train")
         if isinstance(train, dict):
             best = train.get("best_step")

@@ -71,8 +71,8 @@ def save_checkpoint(
 ) -> Path:
     """Write a checkpoint, then prune the stage to the newest `keep` and the best.
 
-    A checkpoint of the same step is replaced. On any failure, Ctrl-C included, nothing of the new one stays
-    and the old ones are as they were.
+    A checkpoint of the same step is replaced. On any failure before the new one has its name, Ctrl-C included, nothing
+    of it stays and the old ones are as they were; one after that leaves the new one and, at worst, too many old ones.
 
     Args:
         stage_dir: folder of the stage; made when absent.
@@ -99,6 +99,10 @@ def save_checkpoint(
     with translate_os_errors(stage_dir):
         stage_dir.mkdir(parents=True, exist_ok=True)
         remove_leftovers(stage_dir)
+        if (
+            temporary.exists()
+        ):  # of a former life with our process id, as in a container, and not to be deleted: say why
+            shutil.rmtree(temporary)
         try:
             temporary.mkdir()
             _write_json(temporary / CONFIG, model_config.to_dict())

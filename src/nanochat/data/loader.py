@@ -32,6 +32,8 @@ from nanochat.tokenizer.tokenizer import Tokenizer
 
 Rows = npt.NDArray[np.int64]
 Tails: TypeAlias = Literal["keep", "drop"]
+RowGroup: TypeAlias = tuple[Path, int]
+"""A shard and the number of a row group in it."""
 
 STREAMS = 8
 BUFFER_DOCUMENTS = 1000
@@ -121,6 +123,8 @@ class RowLoader:
         damage: Damage | None = None,
     ) -> None:
         portions = portions or (Portion(range(len(shards)), 1.0),)
+        self._shards = shards
+        self._places: set[tuple[int, int]] = set()
         self.row_len = sequence_len + 1
         self._streams = [
             _Stream(tokenizer.bos, self.row_len, max(1, buffer // STREAMS), BUFFER_TOKENS // STREAMS, tails)
@@ -161,9 +165,16 @@ class RowLoader:
         for number in range(count):
             index, rank = divmod(number, share.world_size)
             stream = self._streams[self._row % STREAMS]
-            stream.fill(rows[index] if rank == share.rank else None, self._pieces)
+            mine = rank == share.rank
+            stream.fill(rows[index] if mine else None, self._pieces, self._places if mine else None)
             self._row += 1
         return rows
+
+    def take_places(self) -> tuple[RowGroup, ...]:
+        """The row groups of what `rows` has given out since the last call, in order."""
+        places = tuple((self._shards[shard], group) for shard, group in sorted(self._places))
+        self._places.clear()
+        return places
 
     def state(self) -> dict[str, Any]:
         """What `__init__` needs to go on with exactly the next row; plain JSON values."""
@@ -208,8 +219,14 @@ class _Stream:
         """What is in the buffer, oldest first."""
         return self._buffer.items()
 
-    def fill(self, row: npt.NDArray[np.int64] | None, pieces: Iterator[Piece]) -> int:
-        """Pack the next row into `row`, (T+1,) int64, or with None as if.
+    def fill(
+        self,
+        row: npt.NDArray[np.int64] | None,
+        pieces: Iterator[Piece],
+        places: set[tuple[int, int]] | None = None,
+    ) -> int:
+        """Pack the next row into `row`, (T+1,) int64, or with None as if; shard and row group of what is in it are
+        added to `places`.
 
         Returns:
             How many ids of the row are set: T+1, or fewer when `pieces` has ended and nothing waits any more.
@@ -231,6 +248,8 @@ class _Stream:
                 piece = self._buffer.take_oldest()
             else:
                 piece = self._buffer.take_fitting(room) or self._buffer.take_shortest()
+            if places is not None:
+                places.add((piece.at.shard, piece.at.group))
             count = min(len(piece.ids), room - 1)
             if row is not None:
                 row[used : used + count] = piece.ids[:count]

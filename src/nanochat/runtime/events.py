@@ -183,10 +183,15 @@ class EventLog:
         return self._file
 
     def close(self) -> None:
-        """Close the file; a later event opens it again."""
-        if self._file:
-            self._file.close()
-            self._file = None
+        """Close the file; a later event opens it again.
+
+        Raises:
+            StorageError: what was left to write cannot be written.
+        """
+        file, self._file = self._file, None
+        if file:
+            with translate_os_errors(self.path):
+                file.close()
 
 
 def _strict(value: Any) -> Any:

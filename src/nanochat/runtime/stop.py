@@ -1,4 +1,4 @@
-"""Stopping a run politely: the first signal asks, the second insists."""
+"""Stopping a run politely: the first signal asks, Ctrl-C after it insists."""
 
 from __future__ import annotations
 
@@ -10,13 +10,18 @@ from typing import Any, Self
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
 
 
+class CutShort(Exception):
+    """Work that may be left half done was, because a stop is asked for."""
+
+
 class StopRequest:
     """While the block runs, SIGINT, SIGTERM and SIGUSR1 set `requested` instead of killing.
 
-    The training loop looks at `requested` at each step boundary, saves and leaves with `Interrupted`. A second SIGINT
-    or SIGTERM ends the process at once as it would have without us; SIGUSR1, which batch systems send ahead of a time
-    limit, only ever asks. Outside the main thread, where Python cannot install handlers, nothing is changed and
-    `requested` stays False.
+    The training loop looks at `requested` at each step boundary, saves and leaves with `Interrupted`; an evaluation
+    calls `check` before each batch. A SIGINT after that ends the process at once, also in the middle of a long call of
+    a library, for the system itself acts on it. SIGTERM and SIGUSR1, which batch systems send ahead of a time limit,
+    only ever ask: they may come twice, as from `timeout`, which tells both the process and its group. Outside the main
+    thread, where Python cannot install handlers, nothing is changed and `requested` stays False.
     """
 
     def __init__(self) -> None:
@@ -38,8 +43,11 @@ class StopRequest:
             signal.signal(number, handler)
         self._previous.clear()
 
+    def check(self) -> None:
+        """Go on, or leave with `CutShort` when a stop is asked for."""
+        if self.requested:
+            raise CutShort
+
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self.requested and number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_DFL)
-            signal.raise_signal(number)
         self.requested = True
+        signal.signal(signal.SIGINT, signal.SIG_DFL)

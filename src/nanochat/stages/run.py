@@ -12,14 +12,22 @@ from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
+from torch import Tensor
 
 from nanochat.checkpoints.background import BackgroundSaver
-from nanochat.checkpoints.layout import clear_finished, mark_finished, read_finished, read_json, step_of
+from nanochat.checkpoints.layout import (
+    clear_finished,
+    mark_finished,
+    read_finished,
+    read_json,
+    remove_leftovers,
+    step_of,
+)
 from nanochat.checkpoints.store import Checkpoint, latest_valid, load_checkpoint
 from nanochat.config.model import ModelConfig
 from nanochat.config.train import TrainConfig
 from nanochat.engine.engine import Engine
-from nanochat.errors import DivergedError, UsageError
+from nanochat.errors import DivergedError, StorageError, UsageError
 from nanochat.evaluation.bpb import bits_per_byte
 from nanochat.model.gpt import GPT
 from nanochat.model.sizes import count_parameters, flops_per_token
@@ -39,6 +47,7 @@ from nanochat.runtime.events import (
 from nanochat.runtime.files import atomic_write_json, translate_os_errors
 from nanochat.runtime.memory import forget_peak, peak_bytes
 from nanochat.runtime.peaks import peak_of, utilization
+from nanochat.runtime.stop import StopRequest
 from nanochat.stages.samples import take_samples
 from nanochat.stages.settle import Placement, choose_device_batch, choose_settings, place_model
 from nanochat.tokenizer.tokenizer import Tokenizer
@@ -161,7 +170,12 @@ class StageRun:
         return StageResult(folder=self.folder, summary=summary, skipped=True)
 
     def resume(self) -> Checkpoint | None:
-        """The newest whole checkpoint of this stage, with its optimizer; None to begin."""
+        """The newest whole checkpoint of this stage, with its optimizer; None to begin.
+
+        What a killed save has left is removed here: after the last save no other would do it.
+        """
+        with translate_os_errors(self.folder):
+            remove_leftovers(self.folder)
         newest = latest_valid(self.folder, self.notice)
         return load_checkpoint(newest, with_optimizer=True) if newest else None
 
@@ -305,9 +319,16 @@ class StageRun:
         if model.compute_dtype == torch.float16:
             scaler = LossScaler(**(resumed.state.get("scaler") or {}) if resumed else {})
 
+        stop = StopRequest()
+
+        def batches(rows: int) -> Iterator[tuple[Tensor, Tensor]]:
+            for batch in validation:
+                for part in batch.parts(rows):
+                    stop.check()
+                    yield part.ids, part.targets
+
         def measure(rows: int) -> float:
-            batches = ((part.ids, part.targets) for batch in validation for part in batch.parts(rows))
-            return bits_per_byte(model, batches, token_bytes)
+            return bits_per_byte(model, batches(rows), token_bytes)
 
         def evaluate(state: TrainState) -> None:
             val_bpb = self.device_batch.attempt(measure)
@@ -360,6 +381,7 @@ class StageRun:
             sample=self._timed("samples", sample),
             sample_every=config.sample_every,
             scaler=scaler,
+            stop=stop,
         )
         with self._naming_last_good(), saver:
             state = loop.run(state)
@@ -394,7 +416,7 @@ class StageRun:
 
     @contextmanager
     def _naming_last_good(self) -> Iterator[None]:
-        """Adds to the error of a run that diverged where the weights from before are."""
+        """Adds to the error of a run that diverged, or could not save, where the weights from before are."""
         try:
             yield
         except DivergedError as error:
@@ -403,6 +425,17 @@ class StageRun:
             if good is not None:
                 kept = f"the last good checkpoint is {self.config.tag}:{self.stage}@{step_of(good)} in {good}"
             raise DivergedError(error.message, f"{kept}; {error.hint}") from None
+        except StorageError as error:
+            kept = self._last_whole()
+            raise StorageError(error.message, f"{error.hint}; {kept}" if kept else error.hint) from error
+
+    def _last_whole(self) -> str:
+        """Where the same command would go on, in words; "" when the disk does not even say that."""
+        try:
+            good = latest_valid(self.folder)
+        except StorageError:
+            return ""
+        return f"the same command goes on from step {step_of(good)}" if good else "nothing had been saved yet"
 
 
 def check_vocabulary(tokenizer: Tokenizer, model_config: ModelConfig, folder: Path) -> None:

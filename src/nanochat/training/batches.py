@@ -17,22 +17,31 @@ import torch
 from torch import Tensor
 
 from nanochat.data.ahead import Ahead
-from nanochat.data.loader import EVERYTHING, RowLoader, Share
+from nanochat.data.loader import EVERYTHING, RowGroup, RowLoader, Share
 from nanochat.data.packing import BestFitBuffer
 from nanochat.errors import UsageError
 
 CONVERSATION_BUFFER = 100
 ROWS_AT_A_TIME = 8
+NAMED_PLACES = 8  # a step of half a million tokens may draw on many row groups; these fit in a line or two
 YIELD_S = 20e-6
 """Packing is Python, and Python lets the thread that trains wait for up to 5 ms: unless, every few rows, it rests."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """`ids` and `targets`, both (B, T) int64."""
+    """`ids` and `targets`, both (B, T) int64, and the row groups their documents are from, where these are known."""
 
     ids: Tensor
     targets: Tensor
+    places: tuple[RowGroup, ...] = ()
+
+    @property
+    def origin(self) -> str:
+        """The row groups in words, "" when they are not known."""
+        named = [f"row group {group} of {path.parent.name}/{path.name}" for path, group in self.places]
+        more = len(named) - NAMED_PLACES
+        return ", ".join(named[:NAMED_PLACES]) + (f" and {more} more" if more > 0 else "")
 
     @property
     def supervised(self) -> int:
@@ -138,17 +147,17 @@ class TextPacker:
             part = self._loader.rows(min(size, rows - at), share)
             ids[share.of(at) :][: len(part)] = part
             time.sleep(YIELD_S)
-        return _text_batch(ids)
+        return _text_batch(ids, self._loader.take_places())
 
     def snapshot(self) -> Stateful:
         """The loader's."""
         return self._loader.snapshot()
 
 
-def _text_batch(ids: np.ndarray) -> Batch:
+def _text_batch(ids: np.ndarray, places: tuple[RowGroup, ...] = ()) -> Batch:
     """Rows of T+1 ids. Copied by NumPy: torch would keep a second set of threads for the thread that calls this."""
     inputs, targets = (np.ascontiguousarray(part) for part in (ids[:, :-1], ids[:, 1:]))
-    return Batch(torch.from_numpy(inputs), torch.from_numpy(targets))
+    return Batch(torch.from_numpy(inputs), torch.from_numpy(targets), places)
 
 
 Rendered = tuple[list[int], list[int]]  # ids and loss mask of a conversation

@@ -1,7 +1,8 @@
 """The training loop every stage runs: batch, loss, step, now and then a validation and a checkpoint.
 
 It knows no files and no console: it calls `evaluate` and `save`, and tells `on_event` what happened. Stopped by a
-signal it saves at the next step boundary and raises `Interrupted`.
+signal it saves at the next step boundary and raises `Interrupted`. A validation is cut short by that, and made up for
+when the run goes on: so it ends as one that was never stopped.
 """
 
 from __future__ import annotations
@@ -10,15 +11,15 @@ import gc
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from nanochat.errors import DivergedError, Interrupted
 from nanochat.runtime.events import Notice, OnEvent, StepDone
-from nanochat.runtime.stop import StopRequest
+from nanochat.runtime.stop import CutShort, StopRequest
 from nanochat.training.batches import Batch, BatchSource
 from nanochat.training.device_batch import DeviceBatch
 from nanochat.training.optimizer import Optimizer
@@ -81,7 +82,7 @@ class Loop:
         total_steps: when to end.
         dials: schedules by step.
         device: where batches go.
-        evaluate: validates; called every `eval_every` steps (0 never) and after the last one.
+        evaluate: validates, or raises `CutShort`; called every `eval_every` steps (0 never) and after the last one.
         save: begins to write a checkpoint; every `save_every` steps (0 never) whose losses are fine, when stopped, and
             after the last one.
         mfu: share of the device's peak at so many tokens per second, or None.
@@ -89,6 +90,7 @@ class Loop:
         wait: returns when the last save is complete.
         sample: lets the model say something; every `sample_every` steps (0 never), not after the last one.
         scaler: of the loss, for float16.
+        stop: in force while the loop runs.
     """
 
     stage: str
@@ -111,6 +113,7 @@ class Loop:
     sample: Callable[[TrainState], None] = lambda state: None
     sample_every: int = 0
     scaler: LossScaler | None = None
+    stop: StopRequest = field(default_factory=StopRequest)
 
     def run(self, state: TrainState) -> TrainState:
         """Train from `state` to the end.
@@ -122,8 +125,10 @@ class Loop:
         bad_steps = 0
         rate = _Rate()
         saved_at = state.step
-        with StopRequest() as stop, _quiet_collector():
-            while state.step < self.total_steps:
+        with self.stop, _quiet_collector():
+            if state.step and self._evaluation_due(state) and self._evaluate(state):  # it was cut short by a stop
+                self.save(state)
+            while state.step < self.total_steps and not self.stop.requested:
                 started = time.perf_counter()
                 batch = self.source.step(self.rows)
                 loss = self._step(batch, state.step)
@@ -131,7 +136,7 @@ class Loop:
                     bad_steps = 0
                 else:
                     bad_steps += 1
-                    self._on_bad_loss(state, loss, bad_steps)
+                    self._on_bad_loss(state, batch, loss, bad_steps)
                 if gc.isenabled():
                     gc.collect()
                     gc.freeze()
@@ -139,22 +144,37 @@ class Loop:
                 seconds = time.perf_counter() - started
                 self._count(state, batch, loss, seconds, rate)
                 self.poll()
+                if self._evaluation_due(state):
+                    self._evaluate(state)
                 last = state.step == self.total_steps
-                if last or (self.eval_every and state.step % self.eval_every == 0):
-                    self.evaluate(state)
                 scheduled = self.save_every and state.step % self.save_every == 0
-                if last or stop.requested or (scheduled and not bad_steps):
+                if last or (scheduled and not bad_steps):
                     self.save(state)
                     saved_at = state.step
-                if not last and not stop.requested and self.sample_every and state.step % self.sample_every == 0:
+                if not last and not self.stop.requested and self.sample_every and state.step % self.sample_every == 0:
                     self.sample(state)
-                if stop.requested and not last:
-                    self.wait()
-                    raise Interrupted(
-                        f"stopped after step {saved_at} of {self.total_steps} of the {self.stage} stage",
-                        "everything is saved: the same command goes on from there",
-                    )
+            if self.stop.requested:
+                if saved_at != state.step:
+                    self.save(state)
+                self.wait()
+                raise Interrupted(
+                    f"stopped after step {state.step} of {self.total_steps} of the {self.stage} stage",
+                    "everything is saved: the same command goes on from there",
+                )
         return state
+
+    def _evaluation_due(self, state: TrainState) -> bool:
+        """Whether this step ends with a validation that has not been made."""
+        due = state.step == self.total_steps or (self.eval_every and state.step % self.eval_every == 0)
+        return bool(due) and state.val_step != state.step
+
+    def _evaluate(self, state: TrainState) -> bool:
+        """Validate; False when a stop was asked for before it was done."""
+        if not self.stop.requested:
+            with suppress(CutShort):
+                self.evaluate(state)
+                return True
+        return False
 
     def _step(self, batch: Batch, step: int) -> float:
         """One update; the loss is a mean over all targets of the step, however it is cut into micro-batches."""
@@ -197,8 +217,10 @@ class Loop:
             )
         return False
 
-    def _on_bad_loss(self, state: TrainState, loss: float, bad_steps: int) -> None:
+    def _on_bad_loss(self, state: TrainState, batch: Batch, loss: float, bad_steps: int) -> None:
         message = f"loss is {loss} at step {state.step + 1}; this update is left out"
+        if batch.origin:
+            message += f" (its rows are from {batch.origin})"
         self.on_event(Notice(stage=self.stage, level="warning", message=message))
         if bad_steps == BAD_STEPS_ALLOWED:
             raise DivergedError(
