@@ -13,7 +13,7 @@ from nanochat.cli import main
 from nanochat.commands.train import base
 from nanochat.config.train import BaseTrainConfig
 from nanochat.stages import pretrain as stage
-from nanochat.stages.run import StageResult
+from nanochat.stages.folder import StageResult
 
 DIALS = {
     "depth": 3,

@@ -17,9 +17,9 @@ from nanochat.runtime.context import RunContext
 from nanochat.runtime.events import Event, OnEvent
 from nanochat.runtime.paths import Paths
 from nanochat.stages.finetune import midtrain, sft
+from nanochat.stages.folder import StageResult
 from nanochat.stages.prepare import make_pocket_data, make_tokenizer
 from nanochat.stages.pretrain import pretrain
-from nanochat.stages.run import StageResult
 
 MACHINE: dict[str, Any] = {"device": "cpu", "dtype": "float32", "compile": "off", "threads": 1}
 SHARED: dict[str, Any] = {

@@ -16,7 +16,7 @@ from nanochat.runtime.context import RunContext
 from nanochat.runtime.events import Notice, OnEvent
 
 if TYPE_CHECKING:
-    from nanochat.stages.run import StageResult
+    from nanochat.stages.folder import StageResult
 
 
 @click.command()

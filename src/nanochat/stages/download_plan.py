@@ -78,29 +78,24 @@ def plan_download(config: DownloadConfig, context: RunContext, hub: Hub, urls: S
     folder = context.paths.data(name)
     there = read_manifest(folder)
     wanted = wanted_files(config, hub, urls, folder)
-    if not wanted.as_shards:
-        folder = context.paths.downloads(name) / _digest(wanted.origin)
-        return DownloadPlan(
+    made_by = _command(config, name, urls)
+    manifest = None
+    if wanted.as_shards:
+        manifest = DataManifest(
             name=name,
-            what=wanted.what,
-            folder=folder,
-            files=tuple(_on_disk(folder, file, None) for file in wanted.files),
-            manifest=None,
-            free_bytes=_free_bytes(folder),
-            made_by=_command(config, name, urls),
+            made_by=made_by,
+            validation=next(file.name for file in wanted.files if file.split == "val"),
+            origin=wanted.origin,
+            files={
+                file.name: ShardEntry(size_bytes=file.size_bytes or 0, sha256=file.sha256, split=file.split)
+                for file in wanted.files
+            },
         )
-    manifest = DataManifest(
-        name=name,
-        made_by=_command(config, name, urls),
-        validation=next(file.name for file in wanted.files if file.split == "val"),
-        origin=wanted.origin,
-        files={
-            file.name: ShardEntry(size_bytes=file.size_bytes or 0, sha256=file.sha256, split=file.split)
-            for file in wanted.files
-        },
-    )
-    if there is not None:
-        check_origin(folder, there, manifest)
+        if there is not None:
+            check_origin(folder, there, manifest)
+    else:
+        folder = context.paths.downloads(name) / _digest(wanted.origin)
+        there = None  # of another folder
     return DownloadPlan(
         name=name,
         what=wanted.what,
@@ -108,7 +103,7 @@ def plan_download(config: DownloadConfig, context: RunContext, hub: Hub, urls: S
         files=tuple(_on_disk(folder, file, there) for file in wanted.files),
         manifest=manifest,
         free_bytes=_free_bytes(folder),
-        made_by=manifest.made_by,
+        made_by=made_by,
     )
 
 

@@ -15,7 +15,8 @@ from nanochat.model.gpt import GPT
 from nanochat.runtime.context import RunContext
 from nanochat.runtime.events import OnEvent
 from nanochat.stages.conversations import file_hashes, mean_tokens, open_chat_data
-from nanochat.stages.run import StageResult, StageRun
+from nanochat.stages.folder import StageResult
+from nanochat.stages.run import StageRun
 from nanochat.tokenizer.conversation import Conversation
 from nanochat.tokenizer.render import render
 from nanochat.tokenizer.tokenizer import Tokenizer

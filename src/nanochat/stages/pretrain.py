@@ -17,7 +17,8 @@ from nanochat.model.gpt import GPT
 from nanochat.model.init import init_weights
 from nanochat.runtime.context import RunContext
 from nanochat.runtime.events import OnEvent
-from nanochat.stages.run import StageResult, StageRun
+from nanochat.stages.folder import StageResult
+from nanochat.stages.run import StageRun
 from nanochat.tokenizer.tokenizer import Tokenizer
 from nanochat.training.batches import Prepared, TextPacker, text_batches
 from nanochat.training.horizon import base_horizon

@@ -1,4 +1,4 @@
-"""What the training stages do alike: own a folder, refuse to mix runs, resume, save, validate, finish."""
+"""What the training stages do alike once their folder is theirs: place the model, train, save, validate, finish."""
 
 from __future__ import annotations
 
@@ -6,28 +6,21 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 from torch import Tensor
 
 from nanochat.checkpoints.background import BackgroundSaver
 from nanochat.checkpoints.layout import (
-    clear_finished,
     mark_finished,
-    read_finished,
-    read_json,
-    remove_leftovers,
-    step_of,
 )
-from nanochat.checkpoints.store import Checkpoint, latest_valid, load_checkpoint
+from nanochat.checkpoints.store import Checkpoint
 from nanochat.config.model import ModelConfig
 from nanochat.config.train import TrainConfig
 from nanochat.engine.engine import Engine
-from nanochat.errors import DivergedError, StorageError, UsageError
+from nanochat.errors import UsageError
 from nanochat.evaluation.bpb import bits_per_byte
 from nanochat.model.gpt import GPT
 from nanochat.model.sizes import count_parameters, flops_per_token
@@ -37,17 +30,15 @@ from nanochat.runtime.events import (
     BetweenSteps,
     CheckpointSaved,
     Evaluated,
-    EventLog,
-    Notice,
     OnEvent,
     StageFinished,
     StageStarted,
-    fan_out,
 )
-from nanochat.runtime.files import atomic_write_json, translate_os_errors
+from nanochat.runtime.files import atomic_write_json
 from nanochat.runtime.memory import forget_peak, peak_bytes
 from nanochat.runtime.peaks import peak_of, utilization
 from nanochat.runtime.stop import StopRequest
+from nanochat.stages.folder import StageFolder, StageResult
 from nanochat.stages.samples import take_samples
 from nanochat.stages.settle import Placement, choose_device_batch, choose_settings, place_model
 from nanochat.tokenizer.tokenizer import Tokenizer
@@ -57,39 +48,9 @@ from nanochat.training.loop import Dials, Loop, TrainState, compiled_loss
 from nanochat.training.optimizer import Optimizer
 from nanochat.training.scaler import LossScaler
 
-# what may differ between two runs of the same model: where and how often, not what
-FREE_SETTINGS = frozenset(
-    {
-        "device",
-        "dtype",
-        "compile",
-        "damage_limit",
-        "threads",
-        "require_attn",
-        "fp8",
-        "activation_checkpointing",
-        "device_batch_size",
-        "eval_every",
-        "eval_tokens",
-        "save_every",
-        "sample_every",
-        "keep",
-        "run",
-    }
-)
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class StageResult:
-    """What a training stage leaves: its folder and its `finished.json`."""
-
-    folder: Path
-    summary: Mapping[str, Any]
-    skipped: bool = False
-
-
-class StageRun:
-    """One stage of one model.
+class StageRun(StageFolder):
+    """One stage of one model: its folder, and the run in it.
 
     Args:
         context: machine and folders.
@@ -99,85 +60,10 @@ class StageRun:
     """
 
     def __init__(self, context: RunContext, stage: str, config: TrainConfig, on_event: OnEvent) -> None:
-        self.context = context
-        self.stage = stage
-        self.config = config
-        self.folder = context.paths.model_dir(config.tag, stage)
-        self._log = EventLog(self.folder / "events.jsonl")
-        self._outside = on_event
-        self.on_event = fan_out(self._log, on_event)
+        super().__init__(context, stage, config, on_event)
         self._placement: Placement | None = None
         self.device_batch = DeviceBatch(rows=1, step_rows=1)
         self._probe: Mapping[str, Any] = {}
-
-    def notice(self, message: str, level: str = "warning") -> None:
-        """Tell one line."""
-        self.on_event(Notice(stage=self.stage, level=level, message=message))
-
-    @contextmanager
-    def owned(self) -> Iterator[None]:
-        """Keep other processes out of the stage's folder meanwhile.
-
-        Raises:
-            UsageError: another process is training this stage now.
-        """
-        with translate_os_errors(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.folder / ".lock")
-            try:
-                lock.acquire(timeout=0)
-            except Timeout:
-                raise UsageError(
-                    f"another process is training {self.config.tag}:{self.stage}",
-                    "wait for it, stop it, or choose another --tag",
-                ) from None
-        try:
-            yield
-        finally:
-            lock.release()
-            self._log.close()
-            if self.context.compile:
-                # torch compiles a function for 8 shapes of model, then runs it uncompiled; a sweep may have more
-                torch.compiler.reset()
-
-    def finished(self, hashes: Mapping[str, str] | None = None) -> StageResult | None:
-        """The result when this very run was completed before.
-
-        Args:
-            hashes: SHA-256 by name of the files it trains on.
-
-        Raises:
-            UsageError: a run with other settings, or with other content of these files, lives in the folder.
-        """
-        self._refuse_other_settings()
-        self._refuse_changed_files(hashes or {})
-        summary = read_finished(self.folder)
-        if summary is None:
-            return None
-        newest = latest_valid(self.folder)
-        if newest is None or step_of(newest) < int(summary.get("step", 0)):
-            clear_finished(self.folder)  # the last checkpoint is damaged: `resume` says so and goes on before it
-            return None
-        self._outside(
-            StageFinished(
-                stage=self.stage,
-                step=int(summary.get("step", 0)),
-                elapsed_s=0.0,
-                skipped=True,
-                summary=summary,
-            )
-        )
-        return StageResult(folder=self.folder, summary=summary, skipped=True)
-
-    def resume(self) -> Checkpoint | None:
-        """The newest whole checkpoint of this stage, with its optimizer; None to begin.
-
-        What a killed save has left is removed here: after the last save no other would do it.
-        """
-        with translate_os_errors(self.folder):
-            remove_leftovers(self.folder)
-        newest = latest_valid(self.folder, self.notice)
-        return load_checkpoint(newest, with_optimizer=True) if newest else None
 
     def place(self, model: GPT, *, batch_tokens: int, steps: int) -> GPT:
         """Put a model where the run computes, with what is chosen for it: rows per micro-step, what is open in the
@@ -211,36 +97,6 @@ class StageRun:
             recompute=config.activation_checkpointing,
         )
         return model
-
-    def _settings(self) -> dict[str, Any]:
-        return dataclasses.asdict(self.config)
-
-    def _refuse_other_settings(self) -> None:
-        config = read_json(self.folder / "config.json") or {}
-        if "imported" in config:
-            raise UsageError(
-                f"{self.config.tag}:{self.stage} was imported, not trained here",
-                f"choose another --tag, and --from {self.config.tag}:{self.stage} to go on with it",
-            )
-        before = config.get("train")
-        if not isinstance(before, dict):
-            return
-        for name, value in self._settings().items():
-            if name not in FREE_SETTINGS and name in before and before[name] != value:
-                raise UsageError(
-                    f"{self.config.tag}:{self.stage} was begun with {name} {before[name]!r}, not {value!r}",
-                    f"choose another --tag, or give it the same settings (or delete {self.folder})",
-                )
-
-    def _refuse_changed_files(self, hashes: Mapping[str, str]) -> None:
-        before = (read_json(self.folder / "config.json") or {}).get("data", {})
-        for name, sha256 in hashes.items():
-            record = before.get("files", {}).get(name)
-            if record and record.get("sha256") != sha256:
-                raise UsageError(
-                    f"{name} has changed since {self.config.tag}:{self.stage} was begun with it",
-                    f"choose another --tag, or bring back the file as it was (or delete {self.folder})",
-                )
 
     def train(
         self,
@@ -290,7 +146,7 @@ class StageRun:
                 "tag": config.tag,
                 "run": config.run or config.tag,
                 "model": model_config.to_dict(),
-                "train": self._settings(),
+                "train": self.settings(),
                 "data": dict(data),
                 "parameters": parameters,
                 "machine": machine,
@@ -383,7 +239,7 @@ class StageRun:
             scaler=scaler,
             stop=stop,
         )
-        with self._naming_last_good(), saver:
+        with self.naming_last_good(), saver:
             state = loop.run(state)
         self._timed("samples", sample)(state)
         summary = _json_safe(
@@ -413,29 +269,6 @@ class StageRun:
             self.on_event(BetweenSteps(stage=self.stage, step=state.step, work=work, seconds=round(seconds, 4)))
 
         return timed
-
-    @contextmanager
-    def _naming_last_good(self) -> Iterator[None]:
-        """Adds to the error of a run that diverged, or could not save, where the weights from before are."""
-        try:
-            yield
-        except DivergedError as error:
-            good = latest_valid(self.folder)
-            kept = "no checkpoint had been saved yet"
-            if good is not None:
-                kept = f"the last good checkpoint is {self.config.tag}:{self.stage}@{step_of(good)} in {good}"
-            raise DivergedError(error.message, f"{kept}; {error.hint}") from None
-        except StorageError as error:
-            kept = self._last_whole()
-            raise StorageError(error.message, f"{error.hint}; {kept}" if kept else error.hint) from error
-
-    def _last_whole(self) -> str:
-        """Where the same command would go on, in words; "" when the disk does not even say that."""
-        try:
-            good = latest_valid(self.folder)
-        except StorageError:
-            return ""
-        return f"the same command goes on from step {step_of(good)}" if good else "nothing had been saved yet"
 
 
 def check_vocabulary(tokenizer: Tokenizer, model_config: ModelConfig, folder: Path) -> None:
