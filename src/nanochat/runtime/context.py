@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nanochat.runtime.paths import Paths
+from nanochat.runtime.processes import ALONE, Processes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -13,7 +14,7 @@ class RunContext:
 
     `device` is a torch device string, `dtype` the compute dtype's name (float32, bfloat16, float16), `compile` whether
     torch.compile may be used, `threads` the CPU threads torch was given. `open` names those of the three that nobody
-    has asked for: a stage may measure and change them.
+    has asked for: a stage may measure and change them. `processes` are those that train together.
     """
 
     paths: Paths
@@ -22,5 +23,9 @@ class RunContext:
     compile: bool = False
     threads: int = 1
     open: frozenset[str] = frozenset()
-    rank: int = 0
-    world_size: int = 1
+    processes: Processes = ALONE
+
+    @property
+    def world_size(self) -> int:
+        """How many processes train together."""
+        return self.processes.world_size

@@ -16,6 +16,7 @@ from nanochat.errors import UsageError
 from nanochat.runtime.caches import keep_compiled
 from nanochat.runtime.context import RunContext
 from nanochat.runtime.paths import Paths
+from nanochat.runtime.processes import join
 
 BF16_GAIN = 1.3  # bf16 must beat float32 by this factor in the probe: elementwise work eats small gains
 
@@ -161,7 +162,8 @@ def peak_memory_bytes() -> int:
 def open_context(
     paths: Paths, *, device: str = "auto", dtype: str = "auto", compile: str = "auto", threads: int = 0
 ) -> tuple[RunContext, list[str]]:
-    """Decide where to compute, and tell torch how many threads it has and where it keeps compiled code.
+    """Decide where to compute, tell torch how many threads it has and where it keeps compiled code, and meet the other
+    processes of this run where there are any.
 
     Returns:
         The context, and lines a person should read about what this machine lacks.
@@ -172,17 +174,19 @@ def open_context(
     keep_compiled(paths, os.environ)
     import torch
 
-    count = pick_threads(threads)
-    torch.set_num_threads(count)
     place = pick_device(device)
+    processes = join(os.environ, place)
+    count = threads or max(1, pick_threads(0) // processes.local_world_size)
+    torch.set_num_threads(count)
     use_compile, lacking = pick_compile(compile, place)
     asked = {"dtype": dtype != "auto", "compile": compile != "auto" or not use_compile, "threads": threads > 0}
     context = RunContext(
         paths=paths,
         device=place,
-        dtype=pick_dtype(dtype, place),
+        dtype=processes.first_does(lambda: pick_dtype(dtype, place)),
         compile=use_compile,
         threads=count,
+        processes=processes,
         open=frozenset(name for name, given in asked.items() if place == "cpu" and not given),
     )
     return context, [lacking] if lacking else []

@@ -61,6 +61,7 @@ class StepDone(Event):
     """One optimizer step. `step` counts finished steps; `tokens` are those of this stage so far.
 
     `mfu` is the share of the device's peak that the model's own arithmetic takes, None where the peak is unknown.
+    `memory_bytes` is the most that this process has held so far: on a GPU in tensors, elsewhere resident.
     """
 
     stage: str
@@ -72,6 +73,7 @@ class StepDone(Event):
     tokens: int
     elapsed_s: float
     mfu: float | None = None
+    memory_bytes: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from nanochat.errors import DivergedError, Interrupted
 from nanochat.runtime.events import Notice, OnEvent, StepDone
+from nanochat.runtime.memory import peak_bytes
 from nanochat.runtime.stop import CutShort, StopRequest
 from nanochat.training.batches import Batch, BatchSource
 from nanochat.training.device_batch import DeviceBatch
@@ -249,6 +250,7 @@ class Loop:
                 tokens=state.tokens,
                 elapsed_s=state.elapsed_s,
                 mfu=self.mfu(tokens_per_s),
+                memory_bytes=peak_bytes(self.device),
             )
         )
 
