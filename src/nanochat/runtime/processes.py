@@ -15,12 +15,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import count
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from nanochat.errors import NanochatError, UsageError
-
-if TYPE_CHECKING:
-    from torch.distributed import Store
 
 T = TypeVar("T")
 
@@ -40,14 +37,14 @@ class Processes:
         world_size: how many there are.
         local_rank: number on this machine: of its GPU.
         local_world_size: how many there are on this machine.
-        store: where they found each other; None where there is only one.
+        store: torch's store where they found each other; None where there is only one.
     """
 
     rank: int = 0
     world_size: int = 1
     local_rank: int = 0
     local_world_size: int = 1
-    store: Store | None = None
+    store: Any = None
     _calls: count[int] = field(default_factory=count, repr=False, compare=False)
 
     @property
@@ -81,7 +78,6 @@ class Processes:
         """
         if self.world_size == 1:
             return work()
-        assert self.store is not None
         key = f"nanochat/first/{next(self._calls)}"
         if self.first:
             try:
