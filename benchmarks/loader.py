@@ -137,8 +137,7 @@ def steps_of(job: dict[str, Any], tokenizer: Any, rows: int, ranks: int) -> Call
     """Gives the batch of the next step to the first of `ranks` processes."""
     import torch
 
-    from nanochat.data.loader import Share
-    from nanochat.training.batches import Prepared, TextPacker
+    from nanochat.training.batches import Prepared, Share, TextPacker
 
     loader = loader_of(job, tokenizer)
     if job["who"] != "reference":

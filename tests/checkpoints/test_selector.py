@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nanochat.checkpoints.layout import mark_finished
+from nanochat.checkpoints.layout import mark_best, mark_finished
 from nanochat.checkpoints.selector import (
     Selector,
     describe_place,
@@ -50,6 +50,16 @@ def test_the_best_by_validation(paths: Paths, save: Save) -> None:
     newest = save(folder, 3, state={"train": {"best_step": 3}}, keep=9)
     assert resolve(paths, "d4:base@best") == newest
     assert str(parse_selector("d4:base@best")) == "d4:base@best"
+
+
+def test_the_best_may_be_known_only_after_it_was_saved(paths: Paths, save: Save) -> None:
+    folder = paths.model_dir("d4", "base")
+    first = save(folder, 1, state={"train": {"best_step": 1}}, keep=9)
+    second = save(folder, 2, state={"train": {"best_step": 1}}, keep=9)
+    mark_best(folder, 2, 1.5)
+    assert resolve(paths, "d4:base@best") == second
+    mark_best(folder, 7, 1.4)  # its checkpoint is gone
+    assert resolve(paths, "d4:base@best") == first
 
 
 def test_the_best_is_not_taken_from_a_damaged_file(paths: Paths, save: Save) -> None:

@@ -20,7 +20,7 @@ from fuzzed import strings
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nanochat.data.loader import STREAMS, RowLoader, Share, validation_rows
+from nanochat.data.loader import STREAMS, RowLoader, validation_rows
 from nanochat.data.passes import Position, documents
 from nanochat.errors import DamagedError, UsageError
 from nanochat.tokenizer.special import SPECIAL_TOKENS
@@ -219,30 +219,15 @@ def test_resume_gives_exactly_the_next_rows(tmp_path: Path, cut: int) -> None:
     assert second.epoch >= 1
 
 
-@pytest.mark.parametrize("world_size", [1, 2, 4, 8])
-@pytest.mark.parametrize("rows", [8, 24])
-def test_the_rows_of_all_ranks_together_are_those_of_one(tmp_path: Path, world_size: int, rows: int) -> None:
+@pytest.mark.parametrize("keep", [range(0), range(0, 12), range(12, 24), range(5, 6)])
+def test_rows_may_be_passed_over(tmp_path: Path, keep: range) -> None:
+    """They are packed as if: what a process keeps does not depend on what the others keep."""
     shards = shards_of(tmp_path, varied(50))
-    alone = loader_of(shards)
-    ranks = [loader_of(shards) for _ in range(world_size)]
+    alone, loader = loader_of(shards), loader_of(shards)
     for _ in range(5):
-        whole = alone.rows(rows)
-        for rank, loader in enumerate(ranks):
-            own = loader.rows(rows, Share(rank, world_size))
-            assert np.array_equal(own, whole[rank::world_size])
-            assert loader.state() == alone.state()
-
-
-@pytest.mark.parametrize(("before", "after"), [(1, 8), (8, 2), (4, 1)])
-def test_a_run_goes_on_with_another_number_of_processes(tmp_path: Path, before: int, after: int) -> None:
-    shards = shards_of(tmp_path, varied(50))
-    whole = loader_of(shards).rows(48)
-    first = loader_of(shards)
-    first.rows(16, Share(before - 1, before))
-    state = json.loads(json.dumps(first.state()))
-    for rank in range(after):
-        rows = loader_of(shards, state=state).rows(32, Share(rank, after))
-        assert np.array_equal(rows, whole[16 + rank :: after])
+        whole = alone.rows(24)
+        assert np.array_equal(loader.rows(24, keep), whole[keep.start : keep.stop])
+        assert loader.state() == alone.state()
 
 
 def test_rows_do_not_depend_on_how_many_are_asked_for(tmp_path: Path) -> None:
@@ -253,20 +238,14 @@ def test_rows_do_not_depend_on_how_many_are_asked_for(tmp_path: Path) -> None:
         assert np.array_equal(np.concatenate([loader.rows(size) for _ in range(48 // size)]), whole)
 
 
-def test_rows_that_cannot_be_shared_out() -> None:
-    with pytest.raises(ValueError, match="10 rows cannot be shared out to 4 processes"):
-        loader_of((Path("unread"),)).rows(10, Share(0, 4))
-    with pytest.raises(ValueError, match="rank 2 of 2"):
-        Share(2, 2)
-
-
-@pytest.mark.parametrize("rank", [0, 1])
-def test_rows_know_the_row_groups_they_are_from(tmp_path: Path, rank: int) -> None:
-    """Those of this process, told once."""
+@pytest.mark.parametrize("keep", [None, range(2, 3)])
+def test_rows_know_the_row_groups_they_are_from(tmp_path: Path, keep: range | None) -> None:
+    """Told once; those of rows that are passed over too, so that every process can name what went into a step."""
     shards = shards_of(tmp_path, varied(200), per_shard=40, group=7)
-    loader = loader_of(shards)
+    loader, alone = loader_of(shards), loader_of(shards)
     for _ in range(5):
-        rows = loader.rows(8, Share(rank, 2))
+        loader.rows(8, keep)
+        rows = alone.rows(8)
         numbers = {int(token) // STRIDE - 1 for token in rows[rows != BOS]}
         expected = {(shards[number // 40], number % 40 // 7) for number in numbers}
         found = loader.take_places()

@@ -64,11 +64,14 @@ def test_a_batch_system_may_ask_twice(number: signal.Signals) -> None:
 
 
 def test_work_may_be_cut_short() -> None:
-    with StopRequest() as stop:
-        stop.check()
-        signal.raise_signal(signal.SIGTERM)
-        with pytest.raises(CutShort):
-            stop.check()
+    done = []
+    with StopRequest() as stop, pytest.raises(CutShort):
+        for number in stop.until(range(5)):
+            done.append(number)
+            if number == 2:
+                signal.raise_signal(signal.SIGTERM)
+    assert done == [0, 1, 2]
+    assert list(StopRequest().until("abc")) == ["a", "b", "c"]
 
 
 def test_handlers_are_given_back_after_an_error() -> None:

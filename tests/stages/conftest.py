@@ -10,40 +10,13 @@ from typing import Any
 
 import pytest
 import torch
+from toys import CONFIGS, STAGES, context_of
 
 from nanochat.config.data import PocketDataConfig, TokenizerConfig
-from nanochat.config.train import BaseTrainConfig, MidTrainConfig, SftConfig, TrainConfig
-from nanochat.runtime.context import RunContext
+from nanochat.config.train import TrainConfig
 from nanochat.runtime.events import Event, OnEvent
-from nanochat.runtime.paths import Paths
-from nanochat.stages.finetune import midtrain, sft
 from nanochat.stages.folder import StageResult
 from nanochat.stages.prepare import make_pocket_data, make_tokenizer
-from nanochat.stages.pretrain import pretrain
-
-MACHINE: dict[str, Any] = {"device": "cpu", "dtype": "float32", "compile": "off", "threads": 1}
-SHARED: dict[str, Any] = {
-    **MACHINE,
-    "tag": "toy",
-    "device_batch_size": 4,
-    "total_batch_size": 8 * 128,
-    "num_steps": 6,
-    "eval_every": 3,
-    "eval_tokens": 1024,
-    "save_every": 2,
-}
-CONFIGS: dict[str, TrainConfig] = {
-    "base": BaseTrainConfig(**SHARED, depth=2, head_dim=32, aspect_ratio=32, sequence_len=128, warmup=2),
-    "mid": MidTrainConfig(**SHARED, conversations=200),
-    "sft": SftConfig(**SHARED, conversations=200),
-}
-STAGES: dict[str, Callable[..., StageResult]] = {"base": pretrain, "mid": midtrain, "sft": sft}
-
-
-def context_of(base: Path) -> RunContext:
-    return RunContext(
-        paths=Paths(base=base, cache=base / "cache"), device="cpu", dtype="float32", compile=False, threads=1
-    )
 
 
 class Toy:

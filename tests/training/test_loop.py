@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from nanochat.errors import DivergedError, Interrupted, OutOfMemoryError, StorageError
 from nanochat.runtime.events import Event, Notice, StepDone
-from nanochat.runtime.stop import StopRequest
+from nanochat.runtime.stop import CutShort, StopRequest
 from nanochat.training.batches import Batch
 from nanochat.training.device_batch import DeviceBatch
 from nanochat.training.loop import Dials, Loop, TrainState, compiled_loss, to_device
@@ -58,6 +58,10 @@ class Probe:
         value = (targets >= 0).sum() * self.weight.square().sum()
         return value * math.nan if int(ids[0, 0]) in self.bad else value
 
+    def validate(self, state: TrainState) -> float:
+        self.evaluated.append(state.step)
+        return 1.0
+
     def listen(self, event: Event) -> None:
         self.events.append(event)
         if self.on_event:
@@ -75,7 +79,7 @@ class Probe:
             total_steps=steps,
             dials=lambda step: Dials(lr_multiplier=1.0, momentum=0.9),
             device="cpu",
-            evaluate=self.evaluate or (lambda state: self.evaluated.append(state.step)),
+            evaluate=self.evaluate or self.validate,
             save=lambda state: self.saved.append(state.step),
             on_event=self.listen,
             **settings,
@@ -113,9 +117,7 @@ def test_the_best_is_the_lowest_validation_of_a_saved_step() -> None:
     for step, val_bpb in validations.items():
         state.step = step
         if val_bpb is not None:
-            state.note_validation(val_bpb)
-        if step != 2:  # not saved
-            state.note_save()
+            state.note_validation(val_bpb, saved=step != 2)
         if step == 3:
             assert (state.best_step, state.best_bpb) == (1, 3.0)
     assert (state.best_step, state.best_bpb) == (6, 1.5)
@@ -159,7 +161,7 @@ def test_the_device_is_waited_for_once_a_step() -> None:
             total_steps=1,
             dials=lambda step: Dials(lr_multiplier=1.0, momentum=0.9),
             device="cpu",
-            evaluate=lambda state: None,
+            evaluate=lambda state: 1.0,
             save=lambda state: None,
             eval_every=0,
             save_every=0,
@@ -262,7 +264,7 @@ def test_a_signal_in_the_last_step_stops_too() -> None:
     assert (probe.evaluated, probe.saved) == ([], [1])
     probe = Probe()
     probe.run(1, state)
-    assert (probe.losses, probe.evaluated, probe.saved) == ([], [1], [1])
+    assert (probe.losses, probe.evaluated, probe.saved) == ([], [1], [])
 
 
 def test_a_signal_while_samples_are_taken_saves_their_step() -> None:
@@ -276,12 +278,12 @@ class TestValidationCutShort:
     def stopped(self, steps: int, at: int) -> tuple[Probe, TrainState]:
         """A run that is asked to stop in the middle of the validation of this step."""
 
-        def evaluate(state: TrainState) -> None:
+        def evaluate(state: TrainState) -> float:
             probe.evaluated.append(state.step)
             if state.step == at:
                 signal.raise_signal(signal.SIGTERM)
-                stop.check()
-            state.note_validation(1.0)
+                raise CutShort
+            return 1.0
 
         probe, state, stop = Probe(evaluate=evaluate), TrainState(), StopRequest()
         with pytest.raises(Interrupted, match=f"step {at} of {steps}"):
@@ -294,18 +296,19 @@ class TestValidationCutShort:
     def test_it_is_made_up_for_before_anything_else(self, steps: int, left: list[int]) -> None:
         _, state = self.stopped(steps, 4)
         probe = Probe()
-        probe.evaluate = lambda state: (probe.evaluated.append(state.step), state.note_validation(1.0))  # type: ignore[assignment]
         probe.run(steps, state, eval_every=2)
         assert probe.evaluated == left
-        assert probe.saved == ([4] if steps == 4 else [4, steps])  # the step that was validated is saved with that
+        assert probe.saved == ([] if steps == 4 else [steps])
+        assert state.val_step == steps
+        assert state.best_step == steps  # of equals the last
 
     def test_stopped_again_while_it_is_made_up_for(self) -> None:
         _, state = self.stopped(6, 2)
         stop = StopRequest()
 
-        def evaluate(state: TrainState) -> None:
+        def evaluate(state: TrainState) -> float:
             signal.raise_signal(signal.SIGTERM)
-            stop.check()
+            raise CutShort
 
         probe = Probe(evaluate=evaluate)
         with pytest.raises(Interrupted, match="step 2 of 6"):

@@ -26,6 +26,7 @@ from nanochat.runtime.files import atomic_write_json, translate_os_errors
 from nanochat.runtime.paths import NAME, Paths
 
 FINISHED = "finished.json"
+BEST = "best.json"
 
 _STEP = re.compile(r"step_(\d{6,})")
 _HIDDEN = re.compile(r"\.(step_\d{6,})\.(tmp|old|gone)-(\d+)")
@@ -110,6 +111,23 @@ def mark_finished(stage_dir: Path, summary: Mapping[str, Any]) -> None:
         summary: JSON values; the report reads `step`, `elapsed_s`, `train_loss`, `val_bpb` and `tokens`.
     """
     atomic_write_json(stage_dir / FINISHED, dict(summary))
+
+
+def mark_best(stage_dir: Path, step: int, val_bpb: float) -> None:
+    """Say which checkpoint has the lowest validation: it was saved before that was known.
+
+    Args:
+        stage_dir: folder of the stage.
+        step: of the checkpoint.
+        val_bpb: bits per byte.
+    """
+    atomic_write_json(stage_dir / BEST, {"step": step, "val_bpb": val_bpb})
+
+
+def read_best(stage_dir: Path) -> int | None:
+    """The step given to `mark_best`; None when there is none."""
+    step = (read_json(stage_dir / BEST) or {}).get("step")
+    return step if isinstance(step, int) else None
 
 
 def clear_finished(stage_dir: Path) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from nanochat.checkpoints.layout import is_finished, read_json, step_dirs, step_of, tags
+from nanochat.checkpoints.layout import is_finished, read_best, read_json, step_dirs, step_of, tags
 from nanochat.checkpoints.manifest import MANIFEST, verify
 from nanochat.checkpoints.store import STATE, Checkpoint, OnNotice, files_for_use, load_checkpoint
 from nanochat.config.stages import STAGES
@@ -112,7 +112,11 @@ def candidates(paths: Paths, selector: str | Selector | None = None) -> list[Pat
 
 
 def best_step(found: list[Path]) -> int | None:
-    """The step whose validation was best, as the newest of these step folders knows it; None for none."""
+    """The step whose validation was best: as the stage's folder says, or else as the newest of these step folders
+    knew when it was saved; None for none.
+    """
+    if found and (best := read_best(found[0].parent)) in [step_of(path) for path in found]:
+        return best
     for step_dir in found:
         try:
             verify(step_dir, [STATE])

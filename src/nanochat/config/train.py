@@ -42,6 +42,9 @@ class TrainConfig:
     save_every: int = option(250, "steps between checkpoints; 0 only at the end", unit="steps")
     sample_every: int = option(2000, "steps between samples of text; 0 only at the end", unit="steps")
     keep: int = option(2, "newest checkpoints kept in a stage's folder; the best by validation stays too")
+    skip_spikes: bool = option(
+        False, "leave out an update whose loss is 6 standard deviations above the mean of the last 128"
+    )
     seed: int = option(42, "seed of weights and order")
     device: Device = option("auto", "where to compute")
     dtype: Dtype = option("auto", "number format of the computation; auto measures")
@@ -82,19 +85,21 @@ class TrainConfig:
                     f"try --{name.replace('_', '-')} 0.5",
                 )
 
-    def micro_steps(self, sequence_len: int, total_batch_size: int) -> int:
+    def micro_steps(self, sequence_len: int, total_batch_size: int, processes: int = 1) -> int:
         """Micro-steps in a step; the most there can be, of one row each, where rows per micro-step are to be chosen.
 
         Raises:
-            UsageError: the total batch is not a multiple of the tokens of one micro-step.
+            UsageError: the total batch is not a multiple of the tokens of one micro-step of all processes.
         """
         rows = self.device_batch_size or 1
-        tokens = rows * sequence_len
+        tokens = rows * sequence_len * processes
         if total_batch_size % tokens:
             nearest = max(1, round(total_batch_size / tokens)) * tokens
+            words, factors = "device_batch_size * sequence_len", f"{rows} * {sequence_len}"
+            if processes > 1:
+                words, factors = f"{words} * processes", f"{factors} * {processes}"
             raise UsageError(
-                f"total_batch_size ({total_batch_size}) must be divisible by device_batch_size * sequence_len "
-                f"({rows} * {sequence_len} = {tokens})",
+                f"total_batch_size ({total_batch_size}) must be divisible by {words} ({factors} = {tokens})",
                 f"try --total-batch-size {nearest}"
                 + (", or lower --device-batch-size" if self.device_batch_size > 1 else ""),
             )

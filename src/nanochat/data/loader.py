@@ -42,35 +42,6 @@ VALIDATION_DOCUMENTS = 128
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
-    """The rows of one process: of every `world_size` rows the one numbered `rank`.
-
-    Raises:
-        ValueError: no such rank.
-    """
-
-    rank: int = 0
-    world_size: int = 1
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.rank < self.world_size:
-            raise ValueError(f"rank {self.rank} of {self.world_size}")
-
-    def of(self, count: int) -> int:
-        """How many of `count` rows are in it.
-
-        Raises:
-            ValueError: `count` cannot be shared out evenly.
-        """
-        if count % self.world_size:
-            raise ValueError(f"{count} rows cannot be shared out to {self.world_size} processes")
-        return count // self.world_size
-
-
-EVERYTHING = Share()
-
-
-@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Where a loader stands: the next documents, the number of the next row, and what waits in each stream."""
 
@@ -152,26 +123,22 @@ class RowLoader:
         ]
         self._pieces = MixedPieces(sources, [portion.weight for portion in portions], place.taken)
 
-    def rows(self, count: int, share: Share = EVERYTHING) -> Rows:
-        """The next `count` rows, or of these the ones of `share`.
+    def rows(self, count: int, keep: range | None = None) -> Rows:
+        """The next `count` rows, or of these the ones numbered in `keep`, the rest being passed over.
 
         Returns:
-            (count / world_size, T+1) int64.
-
-        Raises:
-            ValueError: `count` cannot be shared out evenly.
+            (count or len(keep), T+1) int64.
         """
-        rows = np.empty((share.of(count), self.row_len), np.int64)
+        keep = range(count) if keep is None else keep
+        rows = np.empty((len(keep), self.row_len), np.int64)
         for number in range(count):
-            index, rank = divmod(number, share.world_size)
             stream = self._streams[self._row % STREAMS]
-            mine = rank == share.rank
-            stream.fill(rows[index] if mine else None, self._pieces, self._places if mine else None)
+            stream.fill(rows[keep.index(number)] if number in keep else None, self._pieces, self._places)
             self._row += 1
         return rows
 
     def take_places(self) -> tuple[RowGroup, ...]:
-        """The row groups of what `rows` has given out since the last call, in order."""
+        """The row groups of all rows since the last call, in order; those that were passed over included."""
         places = tuple((self._shards[shard], group) for shard, group in sorted(self._places))
         self._places.clear()
         return places
@@ -223,7 +190,7 @@ class _Stream:
         self,
         row: npt.NDArray[np.int64] | None,
         pieces: Iterator[Piece],
-        places: set[tuple[int, int]] | None = None,
+        places: set[tuple[int, int]],
     ) -> int:
         """Pack the next row into `row`, (T+1,) int64, or with None as if; shard and row group of what is in it are
         added to `places`.
@@ -248,8 +215,7 @@ class _Stream:
                 piece = self._buffer.take_oldest()
             else:
                 piece = self._buffer.take_fitting(room) or self._buffer.take_shortest()
-            if places is not None:
-                places.add((piece.at.shard, piece.at.group))
+            places.add((piece.at.shard, piece.at.group))
             count = min(len(piece.ids), room - 1)
             if row is not None:
                 row[used : used + count] = piece.ids[:count]
@@ -273,7 +239,7 @@ def validation_rows(shard: Path, tokenizer: Tokenizer, sequence_len: int, tokens
     stream = _Stream(tokenizer.bos, sequence_len + 1, VALIDATION_DOCUMENTS, BUFFER_TOKENS)
     for number in range(-(-tokens // sequence_len)):
         rows = np.empty((1, sequence_len + 1), np.int64)
-        if stream.fill(rows[0], pieces) <= sequence_len:
+        if stream.fill(rows[0], pieces, set()) <= sequence_len:
             if number == 0:
                 yield RowLoader((shard,), tokenizer, sequence_len).rows(1)
             return

@@ -20,7 +20,8 @@ from nanochat.stages.run import StageRun
 from nanochat.tokenizer.conversation import Conversation
 from nanochat.tokenizer.render import render
 from nanochat.tokenizer.tokenizer import Tokenizer
-from nanochat.training.batches import ConversationPacker, Prepared, Rendered, fixed_batches
+from nanochat.training.batches import Prepared, Share
+from nanochat.training.conversations import ConversationPacker, Rendered, fixed_batches
 from nanochat.training.loop import Dials
 from nanochat.training.optimizer import LearningRates, build_optimizer
 from nanochat.training.schedule import finetune_momentum, lr_multiplier
@@ -74,7 +75,7 @@ def finetune(
         model.load_state_dict(start.model_state)
         sequence_len = model_config.sequence_len
         batch_tokens = config.total_batch_size or int(start.state["total_batch_size"])
-        config.micro_steps(sequence_len, batch_tokens)
+        config.micro_steps(sequence_len, batch_tokens, context.world_size)
         data = open_chat_data(stage, config, context.paths, hashes)
         for line in data.lines:
             run.notice(line, level="info")
@@ -90,6 +91,7 @@ def finetune(
             sequence_len,
             pad=tokenizer.bos,
             state=resumed.state["loader"] if resumed else None,
+            share=Share(context.processes.rank, context.world_size),
         )
         # no sqrt rule for the batch here: fine-tuning takes its rates as given
         optimizer = build_optimizer(
@@ -97,6 +99,7 @@ def finetune(
             LearningRates().scaled(config.lr_scale),
             plain=True,
             compile=run.context.compile,
+            processes=context.processes,
         )
         # momenta go on from the stage before: a first step without them is as large as the learning rate in every
         # coordinate, and undoes much of what was learnt (loss 0.5 -> 2.5 on pocket)

@@ -1,4 +1,7 @@
-"""The folder of one stage of one model: owned by one process, never mixed with another run, resumed from."""
+"""The folder of one stage of one model: owned by one run, never mixed with another, resumed from.
+
+Of several processes that train together the first one looks, locks and writes; the others do what it found.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 
 from nanochat.checkpoints.layout import clear_finished, read_finished, read_json, remove_leftovers, step_of
 from nanochat.checkpoints.store import Checkpoint, latest_valid, load_checkpoint
 from nanochat.config.train import TrainConfig
 from nanochat.errors import DivergedError, StorageError, UsageError
 from nanochat.runtime.context import RunContext
-from nanochat.runtime.events import EventLog, Notice, OnEvent, StageFinished, fan_out
+from nanochat.runtime.events import Event, EventLog, Notice, OnEvent, StageFinished, fan_out
 from nanochat.runtime.files import translate_os_errors
 
 # what may differ between two runs of the same model: where and how often, not what
@@ -66,8 +69,8 @@ class StageFolder:
         self.config = config
         self.folder = context.paths.model_dir(config.tag, stage)
         self._log = EventLog(self.folder / "events.jsonl")
-        self._outside = on_event
-        self.on_event = fan_out(self._log, on_event)
+        self._outside = on_event if context.processes.first else _nobody
+        self.on_event = fan_out(self._log, on_event) if context.processes.first else _nobody
 
     def notice(self, message: str, level: str = "warning") -> None:
         """Tell one line."""
@@ -80,16 +83,8 @@ class StageFolder:
         Raises:
             UsageError: another process is training this stage now.
         """
-        with translate_os_errors(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.folder / ".lock")
-            try:
-                lock.acquire(timeout=0)
-            except Timeout:
-                raise UsageError(
-                    f"another process is training {self.config.tag}:{self.stage}",
-                    "wait for it, stop it, or choose another --tag",
-                ) from None
+        lock = FileLock(self.folder / ".lock")
+        self.context.processes.first_does(lambda: self._acquire(lock))
         try:
             yield
         finally:
@@ -98,6 +93,17 @@ class StageFolder:
             if self.context.compile:
                 # torch compiles a function for 8 shapes of model, then runs it uncompiled; a sweep may have more
                 torch.compiler.reset()
+
+    def _acquire(self, lock: BaseFileLock) -> None:
+        with translate_os_errors(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                raise UsageError(
+                    f"another process is training {self.config.tag}:{self.stage}",
+                    "wait for it, stop it, or choose another --tag",
+                ) from None
 
     def finished(self, hashes: Mapping[str, str] | None = None) -> StageResult | None:
         """The result when this very run was completed before.
@@ -108,8 +114,11 @@ class StageFolder:
         Raises:
             UsageError: a run with other settings, or with other content of these files, lives in the folder.
         """
+        return self.context.processes.first_does(lambda: self._finished(hashes or {}))
+
+    def _finished(self, hashes: Mapping[str, str]) -> StageResult | None:
         self._refuse_other_settings()
-        self._refuse_changed_files(hashes or {})
+        self._refuse_changed_files(hashes)
         summary = read_finished(self.folder)
         if summary is None:
             return None
@@ -133,10 +142,13 @@ class StageFolder:
 
         What a killed save has left is removed here: after the last save no other would do it.
         """
+        newest = self.context.processes.first_does(self._newest)
+        return load_checkpoint(newest, with_optimizer=True) if newest else None
+
+    def _newest(self) -> Path | None:
         with translate_os_errors(self.folder):
             remove_leftovers(self.folder)
-        newest = latest_valid(self.folder, self.notice)
-        return load_checkpoint(newest, with_optimizer=True) if newest else None
+        return latest_valid(self.folder, self.notice)
 
     def settings(self) -> dict[str, Any]:
         """The dials, as they are recorded."""
@@ -191,3 +203,7 @@ class StageFolder:
         except StorageError:
             return ""
         return f"the same command goes on from step {step_of(good)}" if good else "nothing had been saved yet"
+
+
+def _nobody(event: Event) -> None:
+    """Where the events of all but the first process go."""

@@ -20,7 +20,7 @@ from nanochat.runtime.events import OnEvent
 from nanochat.stages.folder import StageResult
 from nanochat.stages.run import StageRun
 from nanochat.tokenizer.tokenizer import Tokenizer
-from nanochat.training.batches import Prepared, TextPacker, text_batches
+from nanochat.training.batches import Prepared, Share, TextPacker, text_batches
 from nanochat.training.horizon import base_horizon
 from nanochat.training.loop import Dials
 from nanochat.training.optimizer import LearningRates, build_optimizer
@@ -78,7 +78,7 @@ def pretrain(config: BaseTrainConfig, context: RunContext, on_event: OnEvent) ->
     else:
         tokenizer = Tokenizer.load(context.paths.tokenizer(config.tokenizer))
         model_config = config.model(tokenizer.vocab_size)
-    horizon = base_horizon(config, model_config)
+    horizon = base_horizon(config, model_config, context.world_size)
     with run.owned():
         if result := run.finished():
             return result
@@ -101,6 +101,7 @@ def pretrain(config: BaseTrainConfig, context: RunContext, on_event: OnEvent) ->
             batch_scale=horizon.batch_scale,
             weight_decay=horizon.weight_decay,
             compile=run.context.compile,
+            processes=context.processes,
         )
         if start and start.optimizer_state:
             optimizer.load_state_dict(start.optimizer_state)
@@ -139,7 +140,9 @@ def pretrain(config: BaseTrainConfig, context: RunContext, on_event: OnEvent) ->
             model=model,
             tokenizer=tokenizer,
             optimizer=optimizer,
-            source=Prepared(TextPacker(loader), before_step=tell_damage),
+            source=Prepared(
+                TextPacker(loader, Share(context.processes.rank, context.world_size)), before_step=tell_damage
+            ),
             resumed=resumed,
             total_steps=horizon.steps,
             total_batch_size=horizon.batch_tokens,

@@ -5,23 +5,20 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
 
 from nanochat.checkpoints.background import BackgroundSaver
-from nanochat.checkpoints.layout import (
-    mark_finished,
-)
+from nanochat.checkpoints.layout import mark_best, mark_finished
 from nanochat.checkpoints.store import Checkpoint
 from nanochat.config.model import ModelConfig
 from nanochat.config.train import TrainConfig
 from nanochat.engine.engine import Engine
-from nanochat.errors import UsageError
-from nanochat.evaluation.bpb import bits_per_byte
+from nanochat.errors import DivergedError, UsageError
+from nanochat.evaluation.bpb import Tally, tallies
 from nanochat.model.gpt import GPT
 from nanochat.model.sizes import count_parameters, flops_per_token
 from nanochat.runtime.context import RunContext
@@ -37,7 +34,7 @@ from nanochat.runtime.events import (
 from nanochat.runtime.files import atomic_write_json
 from nanochat.runtime.memory import forget_peak, peak_bytes
 from nanochat.runtime.peaks import peak_of, utilization
-from nanochat.runtime.stop import StopRequest
+from nanochat.runtime.stop import CutShort, StopRequest
 from nanochat.stages.folder import StageFolder, StageResult
 from nanochat.stages.samples import take_samples
 from nanochat.stages.settle import Placement, choose_device_batch, choose_settings, place_model
@@ -47,6 +44,8 @@ from nanochat.training.device_batch import DeviceBatch
 from nanochat.training.loop import Dials, Loop, TrainState, compiled_loss
 from nanochat.training.optimizer import Optimizer
 from nanochat.training.scaler import LossScaler
+
+T = TypeVar("T")
 
 
 class StageRun(StageFolder):
@@ -119,7 +118,7 @@ class StageRun(StageFolder):
             DivergedError: the losses are not numbers; the hint names the last good checkpoint.
             OutOfMemoryError, Interrupted: as the loop does.
         """
-        config, model_config = self.config, model.config
+        config, model_config, processes = self.config, model.config, self.context.processes
         check_vocabulary(tokenizer, model_config, self.folder)
         peak = peak_of(self.context)
         token_flops = flops_per_token(model_config)
@@ -135,23 +134,22 @@ class StageRun(StageFolder):
             "threads": self.context.threads,
             "attention": self._placement.attention.record() if self._placement else None,
             "device_batch_size": self.device_batch.rows,
+            "processes": processes.world_size,
             "peak_flops": peak.flops,
             "peak": peak.text,
             **({"probe": self._probe} if self._probe else {}),
         }
-        atomic_write_json(
-            self.folder / "config.json",
-            {
-                "stage": self.stage,
-                "tag": config.tag,
-                "run": config.run or config.tag,
-                "model": model_config.to_dict(),
-                "train": self.settings(),
-                "data": dict(data),
-                "parameters": parameters,
-                "machine": machine,
-            },
-        )
+        record = {
+            "stage": self.stage,
+            "tag": config.tag,
+            "run": config.run or config.tag,
+            "model": model_config.to_dict(),
+            "train": self.settings(),
+            "data": dict(data),
+            "parameters": parameters,
+            "machine": machine,
+        }
+        processes.first_does(lambda: atomic_write_json(self.folder / "config.json", record))
         self.on_event(
             StageStarted(
                 stage=self.stage,
@@ -177,32 +175,44 @@ class StageRun(StageFolder):
 
         stop = StopRequest()
 
-        def batches(rows: int) -> Iterator[tuple[Tensor, Tensor]]:
-            for batch in validation:
-                for part in batch.parts(rows):
-                    stop.check()
-                    yield part.ids, part.targets
+        def measure(rows: int) -> list[float]:
+            """Nats and bytes of each batch of validation; 0 for those that are the others' to measure."""
+            numbers = [0.0] * (2 * len(validation))
+            for number in range(processes.rank, len(validation), processes.world_size):
+                parts = ((part.ids, part.targets) for part in stop.until(validation[number].parts(rows)))
+                tally = sum(tallies(model, parts, token_bytes), Tally())
+                numbers[2 * number : 2 * number + 2] = tally.nats, float(tally.bytes)
+            return numbers
 
-        def measure(rows: int) -> float:
-            return bits_per_byte(model, batches(rows), token_bytes)
-
-        def evaluate(state: TrainState) -> None:
-            val_bpb = self.device_batch.attempt(measure)
-            state.note_validation(val_bpb)
+        def evaluate(state: TrainState) -> float:
+            try:
+                cut, numbers = False, self.device_batch.attempt(measure)
+            except CutShort:
+                cut, numbers = True, [0.0] * (2 * len(validation))
+            anywhere, *numbers = processes.total([float(cut), *numbers])
+            if anywhere:
+                raise CutShort
+            # added in the order of the batches: the same for any number of processes
+            val_bpb = Tally(math.fsum(numbers[::2]), int(sum(numbers[1::2]))).bits_per_byte
             self.on_event(Evaluated(stage=self.stage, step=state.step, name="val_bpb", value=val_bpb))
+            return val_bpb
 
         def sample(state: TrainState) -> None:
-            take_samples(Engine(model, tokenizer), self.stage, state.step, self.folder, self.on_event)
+            if processes.first:
+                take_samples(Engine(model, tokenizer), self.stage, state.step, self.folder, self.on_event)
 
         def save(state: TrainState) -> None:
-            state.note_save()
+            check_finite(model, state.step)
+            optimizer_state = optimizer.state_dict()
+            if not processes.first:
+                return
             saver.save(
                 self.folder,
                 state.step,
                 model_state=model.state_dict(),
                 model_config=model_config,
                 tokenizer=tokenizer,
-                optimizer_state=optimizer.state_dict(),
+                optimizer_state=optimizer_state,
                 state={
                     "train": _json_safe(dataclasses.asdict(state)),
                     "loader": source.state(),
@@ -212,6 +222,10 @@ class StageRun(StageFolder):
                 keep=config.keep,
                 best=state.best_step,
             )
+
+        def keep_best(state: TrainState) -> None:
+            if processes.first and state.best_step is not None and state.best_bpb is not None:
+                mark_best(self.folder, state.best_step, state.best_bpb)
 
         saver = BackgroundSaver(
             lambda step, path: self.on_event(CheckpointSaved(stage=self.stage, step=step, path=str(path)))
@@ -228,8 +242,9 @@ class StageRun(StageFolder):
             device=self.context.device,
             evaluate=self._timed("evaluation", evaluate),
             save=self._timed("checkpoint", save),
+            best=keep_best,
             poll=saver.poll,
-            wait=saver.wait,
+            wait=lambda: processes.first_does(saver.wait),
             eval_every=config.eval_every,
             save_every=config.save_every,
             on_event=self.on_event,
@@ -237,7 +252,9 @@ class StageRun(StageFolder):
             sample=self._timed("samples", sample),
             sample_every=config.sample_every,
             scaler=scaler,
+            skip_spikes=config.skip_spikes,
             stop=stop,
+            processes=processes,
         )
         with self.naming_last_good(), saver:
             state = loop.run(state)
@@ -255,20 +272,34 @@ class StageRun(StageFolder):
                 "peak_memory_bytes": peak_bytes(self.context.device),
             }
         )
-        mark_finished(self.folder, summary)
+        processes.first_does(lambda: mark_finished(self.folder, summary))
         self.on_event(StageFinished(stage=self.stage, step=state.step, elapsed_s=state.elapsed_s, summary=summary))
         return StageResult(folder=self.folder, summary=summary)
 
-    def _timed(self, work: str, function: Callable[[TrainState], None]) -> Callable[[TrainState], None]:
+    def _timed(self, work: str, function: Callable[[TrainState], T]) -> Callable[[TrainState], T]:
         """The same function, telling how long it took."""
 
-        def timed(state: TrainState) -> None:
+        def timed(state: TrainState) -> T:
             started = time.perf_counter()
-            function(state)
+            result = function(state)
             seconds = time.perf_counter() - started
             self.on_event(BetweenSteps(stage=self.stage, step=state.step, work=work, seconds=round(seconds, 4)))
+            return result
 
         return timed
+
+
+def check_finite(model: GPT, step: int) -> None:
+    """Refuse to keep weights that are not numbers: gradients may overflow under a loss that is one.
+
+    Raises:
+        DivergedError: some weight is NaN or infinite.
+    """
+    sums = torch.stack([param.detach().sum(dtype=torch.float32) for param in model.parameters()])
+    if not bool(sums.isfinite().all()):
+        raise DivergedError(
+            f"weights are not finite after step {step}", "lower the learning rates (--matrix-lr, --embedding-lr)"
+        )
 
 
 def check_vocabulary(tokenizer: Tokenizer, model_config: ModelConfig, folder: Path) -> None:

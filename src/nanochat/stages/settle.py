@@ -18,7 +18,7 @@ from nanochat.runtime.context import RunContext
 from nanochat.runtime.devices import cpu_name, pick_threads
 from nanochat.runtime.memory import free_bytes
 from nanochat.training.device_batch import DeviceBatch, first_guess
-from nanochat.training.probe import STEPS, Probe, is_worthwhile, probe, same_setting, settled
+from nanochat.training.probe import STEPS, Probe, Variant, is_worthwhile, probe, same_setting, settled
 
 OnNotice = Callable[[str, str], None]
 
@@ -100,9 +100,23 @@ def choose_settings(
     """
     if context.device != "cpu" or not context.open:
         return context, {}
+    best, record = context.processes.first_does(
+        lambda: _measured(model, context, tag, stage, rows, micro_steps, notice)
+    )
+    if best is None:
+        return context, record
+    torch.set_num_threads(best.threads)
+    return settled(context, best), record
+
+
+def _measured(
+    model: GPT, context: RunContext, tag: str, stage: str, rows: int, micro_steps: int, notice: OnNotice
+) -> tuple[Variant | None, dict[str, Any]]:
+    """The fastest variant, None where none is worth measuring, and the record."""
     key = {
         "cpu": cpu_name(),
         "cores": pick_threads(0),
+        "processes": context.world_size,
         "torch": torch.__version__,
         "open": sorted(context.open),
         "asked": [context.dtype, context.compile, context.threads],
@@ -113,14 +127,13 @@ def choose_settings(
         config = read_json(context.paths.model_dir(tag, earlier) / "config.json") or {}
         record = config.get("machine", {}).get("probe", {})
         if best := same_setting(record, key):
-            torch.set_num_threads(best.threads)
-            return settled(context, best), record
+            return best, record
     if not is_worthwhile(context, micro_steps):
-        return context, {}
+        return None, {}
     notice(f"measuring {STEPS} steps of each number format, with and without the compiler…", "info")
     measured = probe(model, context, rows, micro_steps)
     notice(measured.text, "info")
-    return settled(context, measured.best), _record(measured, key)
+    return measured.best, _record(measured, key)
 
 
 def _record(measured: Probe, key: dict[str, Any]) -> dict[str, Any]:

@@ -78,8 +78,8 @@ def scaled_decay(decay: float, batch_tokens: int, tokens: float, tokens_ref: flo
     return decay * math.sqrt(batch_tokens / REFERENCE_BATCH) * tokens_ref / tokens
 
 
-def base_horizon(config: BaseTrainConfig, model: ModelConfig) -> Horizon:
-    """Length and batch of the run that trains `model`.
+def base_horizon(config: BaseTrainConfig, model: ModelConfig, processes: int = 1) -> Horizon:
+    """Length and batch of the run that trains `model` on so many processes, which changes neither.
 
     Raises:
         UsageError: the batch is not a multiple of what one micro-step holds.
@@ -93,7 +93,7 @@ def base_horizon(config: BaseTrainConfig, model: ModelConfig) -> Horizon:
         batch_tokens=config.total_batch_size or None,
         weight_decay=config.weight_decay,
     )
-    config.micro_steps(model.sequence_len, horizon.batch_tokens)
+    config.micro_steps(model.sequence_len, horizon.batch_tokens, processes)
     return horizon
 
 

@@ -1,8 +1,12 @@
 """The training loop every stage runs: batch, loss, step, now and then a validation and a checkpoint.
 
 It knows no files and no console: it calls `evaluate` and `save`, and tells `on_event` what happened. Stopped by a
-signal it saves at the next step boundary and raises `Interrupted`. A validation is cut short by that, and made up for
-when the run goes on: so it ends as one that was never stopped.
+signal it saves at the next step boundary and raises `Interrupted`. A checkpoint is saved before the validation of its
+step, which may take long. A validation that was cut short, by a stop or a crash, is made up for when the run goes on:
+so it ends as one that was never stopped.
+
+Several processes run the same loop, each with its rows of every step. They agree on the loss, and so on all that
+follows from it, and on stopping.
 """
 
 from __future__ import annotations
@@ -20,11 +24,13 @@ from torch import Tensor
 from nanochat.errors import DivergedError, Interrupted
 from nanochat.runtime.events import Notice, OnEvent, StepDone
 from nanochat.runtime.memory import peak_bytes
+from nanochat.runtime.processes import ALONE, Processes
 from nanochat.runtime.stop import CutShort, StopRequest
 from nanochat.training.batches import Batch, BatchSource
 from nanochat.training.device_batch import DeviceBatch
 from nanochat.training.optimizer import Optimizer
 from nanochat.training.scaler import LossScaler
+from nanochat.training.spikes import remember, spike_limit
 
 BAD_STEPS_ALLOWED = 3
 RATE_WINDOW_S = 10.0  # tok/s is an average over about this long
@@ -36,6 +42,7 @@ class TrainState:
 
     `step` counts finished steps, `tokens` those of this stage, `elapsed_s` time over all its runs, `loss` is smoothed.
     `val_bpb` is the last validation, made at `val_step`; `best_step` the saved step whose own validation is lowest.
+    `recent` holds the last losses where spikes are looked for.
     """
 
     step: int = 0
@@ -47,17 +54,15 @@ class TrainState:
     val_step: int | None = None
     best_bpb: float | None = None
     best_step: int | None = None
+    recent: list[float] = field(default_factory=list)
 
-    def note_validation(self, val_bpb: float) -> None:
-        """Take down a validation of the present step."""
+    def note_validation(self, val_bpb: float, *, saved: bool) -> bool:
+        """Take down a validation of the present step; whether it is the lowest of a saved one so far."""
         self.val_bpb, self.val_step = val_bpb, self.step
-
-    def note_save(self) -> None:
-        """Take down that the present step is being saved: the best so far when its validation is the lowest."""
-        if self.val_step != self.step or self.val_bpb is None or math.isnan(self.val_bpb):
-            return
-        if self.best_bpb is None or self.val_bpb <= self.best_bpb:
-            self.best_bpb, self.best_step = self.val_bpb, self.step
+        if not saved or math.isnan(val_bpb) or (self.best_bpb is not None and val_bpb > self.best_bpb):
+            return False
+        self.best_bpb, self.best_step = val_bpb, self.step
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,20 +83,24 @@ class Loop:
         loss: (ids, targets) -> summed loss in nats; usually the compiled model.
         optimizer: takes the steps.
         source: gives the rows.
-        rows: rows of a step, in all.
+        rows: rows of a step, of this process.
         device_batch: rows at a time; lowered when memory ends, where it may.
         total_steps: when to end.
         dials: schedules by step.
         device: where batches go.
-        evaluate: validates, or raises `CutShort`; called every `eval_every` steps (0 never) and after the last one.
+        evaluate: validates and returns bits per byte, or raises `CutShort`; called every `eval_every` steps (0 never)
+            and after the last one.
         save: begins to write a checkpoint; every `save_every` steps (0 never) whose losses are fine, when stopped, and
             after the last one.
+        best: told when a checkpoint turns out to have the lowest validation so far.
         mfu: share of the device's peak at so many tokens per second, or None.
         poll: called after every step, to tell of saves that are complete by now.
         wait: returns when the last save is complete.
         sample: lets the model say something; every `sample_every` steps (0 never), not after the last one.
         scaler: of the loss, for float16.
+        skip_spikes: leave out updates whose loss stands far above those before; see `training.spikes`.
         stop: in force while the loop runs.
+        processes: those that run this loop together.
     """
 
     stage: str
@@ -103,18 +112,21 @@ class Loop:
     total_steps: int
     dials: Callable[[int], Dials]
     device: str
-    evaluate: Callable[[TrainState], None]
+    evaluate: Callable[[TrainState], float]
     save: Callable[[TrainState], None]
     eval_every: int
     save_every: int
     on_event: OnEvent
+    best: Callable[[TrainState], None] = lambda state: None
     mfu: Callable[[float], float | None] = lambda tokens_per_s: None
     poll: Callable[[], None] = lambda: None
     wait: Callable[[], None] = lambda: None
     sample: Callable[[TrainState], None] = lambda state: None
     sample_every: int = 0
     scaler: LossScaler | None = None
+    skip_spikes: bool = False
     stop: StopRequest = field(default_factory=StopRequest)
+    processes: Processes = ALONE
 
     def run(self, state: TrainState) -> TrainState:
         """Train from `state` to the end.
@@ -127,12 +139,13 @@ class Loop:
         rate = _Rate()
         saved_at = state.step
         with self.stop, _quiet_collector():
-            if state.step and self._evaluation_due(state) and self._evaluate(state):  # it was cut short by a stop
-                self.save(state)
-            while state.step < self.total_steps and not self.stop.requested:
+            stopping = self._is_stopping(self.processes.any(self.stop.requested))
+            if state.step and self._evaluation_due(state) and not stopping:  # it was cut short
+                stopping = not self._evaluate(state, saved=True)
+            while state.step < self.total_steps and not stopping:
                 started = time.perf_counter()
-                batch = self.source.step(self.rows)
-                loss = self._step(batch, state.step)
+                batch = self.source.step(self.rows * self.processes.world_size)
+                loss, stopping = self._step(batch, state)
                 if math.isfinite(loss):
                     bad_steps = 0
                 else:
@@ -145,16 +158,19 @@ class Loop:
                 seconds = time.perf_counter() - started
                 self._count(state, batch, loss, seconds, rate)
                 self.poll()
-                if self._evaluation_due(state):
-                    self._evaluate(state)
                 last = state.step == self.total_steps
                 scheduled = self.save_every and state.step % self.save_every == 0
                 if last or (scheduled and not bad_steps):
                     self.save(state)
                     saved_at = state.step
-                if not last and not self.stop.requested and self.sample_every and state.step % self.sample_every == 0:
+                stopping = self._is_stopping(stopping)
+                if self._evaluation_due(state) and not stopping:
+                    stopping = not self._evaluate(state, saved=saved_at == state.step)
+                stopping = self._is_stopping(stopping)
+                if not last and not stopping and self.sample_every and state.step % self.sample_every == 0:
                     self.sample(state)
-            if self.stop.requested:
+                    stopping = self._is_stopping(stopping)
+            if stopping:
                 if saved_at != state.step:
                     self.save(state)
                 self.wait()
@@ -164,30 +180,51 @@ class Loop:
                 )
         return state
 
+    def _is_stopping(self, agreed: bool) -> bool:
+        """Whether to stop: in one process as soon as it is asked for, in several when all have agreed."""
+        return agreed or (self.processes.world_size == 1 and self.stop.requested)
+
     def _evaluation_due(self, state: TrainState) -> bool:
         """Whether this step ends with a validation that has not been made."""
         due = state.step == self.total_steps or (self.eval_every and state.step % self.eval_every == 0)
         return bool(due) and state.val_step != state.step
 
-    def _evaluate(self, state: TrainState) -> bool:
+    def _evaluate(self, state: TrainState, *, saved: bool) -> bool:
         """Validate; False when a stop was asked for before it was done."""
-        if not self.stop.requested:
-            with suppress(CutShort):
-                self.evaluate(state)
-                return True
+        with suppress(CutShort):
+            if state.note_validation(self.evaluate(state), saved=saved):
+                self.best(state)
+            return True
         return False
 
-    def _step(self, batch: Batch, step: int) -> float:
-        """One update; the loss is a mean over all targets of the step, however it is cut into micro-batches."""
+    def _step(self, batch: Batch, state: TrainState) -> tuple[float, bool]:
+        """One update; the loss is a mean over all targets of the step, however it is cut into micro-batches and shared
+        out among processes. Also, whether to stop after it.
+        """
         supervised = batch.supervised  # counted where the batch was made, not on the device
-        total = self.device_batch.attempt(lambda rows: self._gradients(batch, rows, max(1, supervised)))
-        if math.isfinite(total) and supervised and self._unscaled(step):
-            dials = self.dials(step)
+        own = self.device_batch.attempt(lambda rows: self._gradients(batch, rows, max(1, supervised)))
+        total, stops = self.processes.total([own, float(self.stop.requested)])
+        if self.processes.world_size > 1:
+            total = float(torch.tensor(total, dtype=torch.float32))  # as one process adds its micro-steps
+        if math.isfinite(total) and supervised and self._unscaled(state.step) and not self._is_spike(state, total):
+            dials = self.dials(state.step)
             self.optimizer.step(
                 lr_multiplier=dials.lr_multiplier, momentum=dials.momentum, weight_decay=dials.weight_decay
             )
         self.optimizer.zero_grad()
-        return total
+        return total, stops > 0
+
+    def _is_spike(self, state: TrainState, loss: float) -> bool:
+        """Whether this update is to be left out because its loss is far above those before."""
+        if not self.skip_spikes:
+            return False
+        limit = spike_limit(state.recent)
+        remember(state.recent, loss)
+        if loss <= limit:
+            return False
+        message = f"loss {loss:.4f} at step {state.step + 1} is a spike (above {limit:.4f}); this update is left out"
+        self.on_event(Notice(stage=self.stage, level="warning", message=message))
+        return True
 
     def _gradients(self, batch: Batch, rows: int, count: int) -> float:
         """Gradients of a step of `count` targets, `rows` at a time, in place of any that an attempt before has left.
@@ -209,7 +246,7 @@ class Loop:
         if self.scaler is None:
             return True
         params = [param for group in self.optimizer.groups for param in group.params.values()]
-        if self.scaler.unscale(params):
+        if self.scaler.unscale(params, self.processes.any):
             return True
         if self.scaler.exhausted:
             raise DivergedError(
@@ -230,15 +267,16 @@ class Loop:
             )
 
     def _count(self, state: TrainState, batch: Batch, loss: float, seconds: float, rate: _Rate) -> None:
+        tokens = batch.ids.numel() * self.processes.world_size
         state.step += 1
-        state.tokens += batch.ids.numel()
+        state.tokens += tokens
         state.elapsed_s += seconds
         if math.isfinite(loss):
             if math.isnan(state.loss):
                 state.loss = state.first_loss = loss
             smoothing = min(0.9, 1 - 1 / (state.step + 1))
             state.loss = smoothing * state.loss + (1 - smoothing) * loss
-        tokens_per_s = rate.add(batch.ids.numel(), seconds)
+        tokens_per_s = rate.add(tokens, seconds)
         self.on_event(
             StepDone(
                 stage=self.stage,

@@ -1,22 +1,23 @@
 """Muon for the matrices of the blocks and AdamW for everything else, in one object with a plain state.
 
-The state is a flat mapping from names to tensors, so a checkpoint can hold it as safetensors. Inside, what Muon
-updates is kept stacked by shape: one compiled call for all matrices of a shape. One process; sharding over several is
-a later concern of this file alone.
+The state is a flat mapping from names to tensors, so a checkpoint can hold it as safetensors. How one step is
+taken, and shared out among processes, is in `updates`.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
-from torch.optim.adamw import adamw
 
 from nanochat.model.gpt import GPT
-from nanochat.training.muon import muon_step, second_moment_shape
+from nanochat.runtime.processes import ALONE, Processes
+from nanochat.training.exchange import Exchange
+from nanochat.training.muon import muon_step
+from nanochat.training.updates import AdamW, Muon, Update
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,38 +57,97 @@ class Optimizer:
         groups: what is trained and how.
         muon_dtype: in which Muon orthogonalises.
         compile: run Muon's step through torch.compile, once for each shape of matrix.
+        processes: those that train together, each with gradients of its own rows. Each updates its share; see
+            `updates`.
 
     Attributes:
         steps: steps taken, for AdamW's bias correction.
     """
 
     def __init__(
-        self, groups: Sequence[Group], *, muon_dtype: torch.dtype = torch.float32, compile: bool = False
+        self,
+        groups: Sequence[Group],
+        *,
+        muon_dtype: torch.dtype = torch.float32,
+        compile: bool = False,
+        processes: Processes = ALONE,
     ) -> None:
         self.groups = tuple(groups)
         self.steps = 0
         self._muon_dtype = muon_dtype
         self._muon_step = torch.compile(muon_step, dynamic=False) if compile else muon_step
-        self._state: dict[str, Tensor] = {}  # those of Muon are views of the stacks
-        self._stacks: dict[tuple[str, torch.Size], tuple[list[str], Tensor]] = {}
+        self._exchange = Exchange(processes)
+        self._waiting: dict[str, Tensor] = {}  # momenta that no update has taken over yet
+        self._members: list[str] | None = None
+        self._updates: list[tuple[Group, Update]] = []
 
     @torch.no_grad()
     def step(self, *, lr_multiplier: float, momentum: float, weight_decay: float | None = None) -> None:
-        """Update every parameter that has a gradient.
+        """Update every parameter that has a gradient: the sum of those of all processes.
 
         Args:
             lr_multiplier: factor on every learning rate.
             momentum: Muon's.
             weight_decay: Muon's, in place of its group's own.
+
+        Raises:
+            ValueError: with several processes, other parameters have gradients than in the step before.
         """
-        for group in self.groups:
-            members = {name: param for name, param in group.params.items() if param.grad is not None}
-            if group.kind == "muon":
-                decay = group.weight_decay if weight_decay is None else weight_decay
-                self._muon(members, group.lr * lr_multiplier, momentum, decay)
-            elif members:
-                self._adamw(group, members, group.lr * lr_multiplier)
+        self._prepare()
+        if self._exchange.world_size == 1:  # one after the other: nothing to overlap, less memory
+            for group, update in self._updates:
+                update.send()
+                self._apply(group, update, lr_multiplier, momentum, weight_decay)
+                update.receive()
+        else:
+            for _, update in self._updates:
+                update.send()
+            for group, update in self._updates:
+                self._apply(group, update, lr_multiplier, momentum, weight_decay)
+            for _, update in self._updates:
+                update.receive()
         self.steps += 1
+
+    def _apply(
+        self, group: Group, update: Update, lr_multiplier: float, momentum: float, weight_decay: float | None
+    ) -> None:
+        decay = group.weight_decay if group.kind == "adamw" or weight_decay is None else weight_decay
+        update.apply(lr=group.lr * lr_multiplier, momentum=momentum, weight_decay=decay)
+
+    def _prepare(self) -> None:
+        """Make the updates, in the first step and when other parameters have gradients than in the one before."""
+        members = [name for group in self.groups for name, param in group.params.items() if param.grad is not None]
+        if members == self._members:
+            return
+        if self._members is not None:
+            if self._exchange.world_size > 1:
+                raise ValueError("with several processes the same parameters must have gradients in every step")
+            self._waiting |= self._moments()
+        self._members, self._updates = members, []
+        for group in self.groups:
+            params = {name: param for name, param in group.params.items() if param.grad is not None}
+            self._updates += [(group, update) for update in self._updates_of(group, params)]
+        taken = set(members)
+        self._waiting = {key: value for key, value in self._waiting.items() if key.rpartition(".")[0] not in taken}
+
+    def _updates_of(self, group: Group, params: Mapping[str, nn.Parameter]) -> Iterator[Update]:
+        if group.kind == "adamw":
+            for name, param in params.items():
+                yield AdamW(
+                    name,
+                    param,
+                    betas=group.betas,
+                    eps=group.eps,
+                    exchange=self._exchange,
+                    state=self._waiting,
+                    steps=self.steps,
+                )
+            return
+        by_shape: dict[torch.Size, dict[str, nn.Parameter]] = defaultdict(dict)
+        for name, param in params.items():
+            by_shape[param.shape][name] = param
+        for same in by_shape.values():
+            yield Muon(same, step=self._muon_step, dtype=self._muon_dtype, exchange=self._exchange, state=self._waiting)
 
     def zero_grad(self) -> None:
         """Forget all gradients."""
@@ -95,77 +155,25 @@ class Optimizer:
             for param in group.params.values():
                 param.grad = None
 
-    def _adamw(self, group: Group, members: Mapping[str, nn.Parameter], lr: float) -> None:
-        """AdamW (arXiv 1711.05101) in one pass over memory, which is all it costs."""
-        device = next(iter(members.values())).device
-        adamw(
-            list(members.values()),
-            [_gradient(param) for param in members.values()],
-            [self._buffer(f"{name}.exp_avg", param.shape, device) for name, param in members.items()],
-            [self._buffer(f"{name}.exp_avg_sq", param.shape, device) for name, param in members.items()],
-            [],
-            [torch.tensor(float(self.steps), device=device) for _ in members],
-            fused=True,
-            amsgrad=False,
-            beta1=group.betas[0],
-            beta2=group.betas[1],
-            lr=lr,
-            weight_decay=group.weight_decay,
-            eps=group.eps,
-            maximize=False,
-        )
-
-    def _muon(self, members: Mapping[str, nn.Parameter], lr: float, momentum: float, weight_decay: float) -> None:
-        by_shape: dict[torch.Size, list[str]] = defaultdict(list)
-        for name, param in members.items():
-            by_shape[param.shape].append(name)
-        for shape, names in by_shape.items():
-            params: list[Tensor] = [members[name].detach() for name in names]
-            device = params[0].device
-            updated = self._muon_step(
-                torch.stack(params),
-                torch.stack([_gradient(members[name]) for name in names]),
-                self._stack("momentum", shape, names, device),
-                self._stack("second_moment", second_moment_shape(*shape), names, device),
-                # numbers would be constants of the compiled code
-                lr=torch.tensor(lr, device=device),
-                momentum=torch.tensor(momentum, device=device),
-                weight_decay=torch.tensor(weight_decay, device=device),
-                dtype=self._muon_dtype,
-            )
-            torch._foreach_copy_(params, list(updated))
-
-    def _stack(self, kind: str, shape: Sequence[int], names: list[str], device: torch.device) -> Tensor:
-        """The buffers of these parameters as one tensor, made anew only when the names change."""
-        key = (kind, torch.Size(shape))
-        known, stack = self._stacks.get(key, ([], torch.empty(0)))
-        if known != names:
-            stack = torch.stack([self._buffer(f"{name}.{kind}", shape, device) for name in names])
-            self._state.update({f"{name}.{kind}": part for name, part in zip(names, stack, strict=True)})
-            self._stacks[key] = (names, stack)
-        return stack
-
-    def _buffer(self, name: str, shape: Sequence[int], device: torch.device) -> Tensor:
-        if name not in self._state:
-            self._state[name] = torch.zeros(tuple(shape), dtype=torch.float32, device=device)
-        return self._state[name]
+    def _moments(self) -> dict[str, Tensor]:
+        whole: dict[str, Tensor] = {}
+        for _, update in self._updates:
+            whole |= update.state()
+        return whole
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Momenta by name, and the step count as an int64 scalar."""
-        return {**self._state, "steps": torch.tensor(self.steps)}
+        """Momenta by name, and the step count as an int64 scalar.
+
+        All processes must call it; whole in the first, of no use in the others.
+        """
+        return {**self._waiting, **self._moments(), "steps": torch.tensor(self.steps)}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take over what `state_dict` gave."""
+        """Take over what `state_dict` gave, with any number of processes."""
         tensors = dict(state)
         self.steps = int(tensors.pop("steps"))
-        device = next(iter(self.groups[0].params.values())).device
-        self._state = {name: tensor.to(device).clone() for name, tensor in tensors.items()}
-        self._stacks = {}
-
-
-def _gradient(param: nn.Parameter) -> Tensor:
-    assert param.grad is not None
-    return param.grad.float()
+        self._waiting = {name: tensor.clone() for name, tensor in tensors.items()}
+        self._members, self._updates = None, []
 
 
 def build_optimizer(
@@ -176,6 +184,7 @@ def build_optimizer(
     weight_decay: float = 0.0,
     plain: bool = False,
     compile: bool = False,
+    processes: Processes = ALONE,
 ) -> Optimizer:
     """The groups of era D for `model`.
 
@@ -187,6 +196,7 @@ def build_optimizer(
         weight_decay: Muon's.
         plain: no AdamW weight decay either, as in fine-tuning.
         compile: see `Optimizer`; left out on a CPU.
+        processes: see `Optimizer`.
     """
     width = (model.config.n_embd / 768) ** -0.5
     named = dict(model.named_parameters())
@@ -253,4 +263,5 @@ def build_optimizer(
         muon_dtype=torch.bfloat16 if half else torch.float32,
         # on a CPU the compiled step is no faster, 34 ms against 35 at d4, and takes 20 s to compile
         compile=compile and model.device.type != "cpu",
+        processes=processes,
     )

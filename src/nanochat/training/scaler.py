@@ -7,7 +7,7 @@ When they overflow, the step is left out and the factor halved; after many steps
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -24,15 +24,19 @@ class LossScaler:
     scale: float = 2.0**16
     good_steps: int = 0
 
-    def unscale(self, params: Iterable[Tensor]) -> bool:
+    def unscale(self, params: Iterable[Tensor], anywhere: Callable[[bool], bool] = bool) -> bool:
         """Divide all gradients by the factor and choose the next one.
+
+        Args:
+            params: with gradients.
+            anywhere: whether a thing is true in any of the processes that train together.
 
         Returns:
             Whether all gradients are finite; otherwise the step must be left out.
         """
         grads = [param.grad for param in params if param.grad is not None]
         sums = [grad.sum(dtype=torch.float32) for grad in grads]  # one that is not finite makes its sum so
-        if sums and not bool(torch.stack(sums).isfinite().all()):
+        if anywhere(bool(sums) and not bool(torch.stack(sums).isfinite().all())):
             self.scale, self.good_steps = self.scale / 2, 0
             return False
         torch._foreach_mul_(grads, 1 / self.scale)
