@@ -102,6 +102,17 @@ def train(
     return events
 
 
+def score(processes: Any, base: Path, problems: int) -> list[Any]:
+    """Scores of the toy's sft stage."""
+    from toys import context_of
+
+    from nanochat.config.evaluate import ChatEvalConfig
+    from nanochat.stages.evaluate import evaluate_chat
+
+    config = ChatEvalConfig(max_problems=problems, batch_size=4, max_new_tokens=8, threads=1)
+    return evaluate_chat("toy:sft", config, context_of(base, processes), lambda event: None)
+
+
 def optimize(processes: Any, start: dict[str, Any], gradients: list[dict[str, Any]], state: Any = None) -> Any:
     """Steps of the optimizer on `start`, with gradients that the ranks contribute in equal parts; what comes of it."""
     import torch

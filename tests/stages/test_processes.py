@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 import torch
-from fleet import run_fleet, train
+from fleet import run_fleet, score, train
 
 from nanochat.checkpoints.layout import is_finished, step_dirs
 from nanochat.checkpoints.store import Checkpoint, latest_valid, load_checkpoint
 from nanochat.errors import Interrupted, UsageError
 from nanochat.runtime.events import CheckpointSaved, Evaluated, Event, StageStarted, StepDone
+from nanochat.runtime.processes import ALONE
 
 
 def losses(events: list[Event]) -> dict[int, float]:
@@ -118,3 +119,14 @@ def test_only_the_first_process_writes(toy: Any) -> None:
     assert len((folder / "samples.jsonl").read_text().splitlines()) == 4
     assert [path.name for path in step_dirs(folder)] == ["step_000002"]
     assert json.loads((folder / "config.json").read_text())["machine"]["processes"] == 2
+
+
+def test_processes_share_the_problems_of_a_task(trained: dict[str, Any], tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(trained["toy"].base, base)
+    alone = score(ALONE, base, 11)
+    kept = (base / "models/toy/sft/eval/pocket.json").read_text()
+    (base / "models/toy/sft/eval/pocket.json").unlink()
+    assert run_fleet(2, score, base, 11) == [alone, alone]
+    again = json.loads((base / "models/toy/sft/eval/pocket.json").read_text())
+    assert again["tasks"] == json.loads(kept)["tasks"]

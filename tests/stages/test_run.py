@@ -105,6 +105,25 @@ class TestOneGo:
         assert checkpoint.tokenizer.vocab_size == 512
 
 
+def test_weights_that_are_no_numbers_are_never_saved(trained: dict[str, Any], toy: Any, monkeypatch: Any) -> None:
+    """Gradients may overflow under a loss that is finite: the next loss tells, but the checkpoint would be lost."""
+    from nanochat.training.optimizer import Optimizer
+
+    step = Optimizer.step
+
+    def overflow(self: Optimizer, **dials: Any) -> None:
+        step(self, **dials)
+        if self.steps == 4:
+            with torch.no_grad():
+                next(iter(self.groups[-1].params.values()))[0, 0] = math.inf
+
+    monkeypatch.setattr(Optimizer, "step", overflow)
+    with pytest.raises(DivergedError, match="not finite after step 4") as caught:
+        toy.train("base")
+    assert "the last good checkpoint is toy:base@2" in caught.value.hint
+    assert [path.name for path in step_dirs(toy.folder("base"))] == ["step_000002"]
+
+
 def test_losses_begin_at_a_uniform_guess_and_fall(trained: dict[str, Any]) -> None:
     values = losses(trained["base"][1])
     assert values[1] == pytest.approx(math.log(512), abs=0.02)

@@ -325,6 +325,59 @@ def test_single_bad_losses_leave_the_weights_alone() -> None:
     assert torch.isfinite(probe.weight).all()
 
 
+class TestSpikes:
+    def run(self, **options: Any) -> tuple[Probe, TrainState, Tensor]:
+        """A loss that is fifty times as high in step 80 of 90."""
+
+        class Spiky(Probe):
+            def loss(self, ids: Tensor, targets: Tensor) -> Tensor:
+                value = super().loss(ids, targets)
+                return value * 50 if int(ids[0, 0]) == 80 else value
+
+        probe = Spiky()
+        after: dict[int, Tensor] = {}
+
+        def note(event: Event) -> None:
+            if isinstance(event, StepDone):
+                after[event.step] = probe.weight.detach().clone()
+
+        probe.on_event = note
+        state = probe.run(90, **options)
+        return probe, state, after[80] - after[79]
+
+    def test_its_update_is_left_out_and_told(self) -> None:
+        probe, state, moved = self.run(skip_spikes=True)
+        assert float(moved) == 0
+        (notice,) = [event for event in probe.events if isinstance(event, Notice)]
+        assert "at step 80 is a spike" in notice.message
+        told = probe.events.index(notice)
+        assert isinstance(probe.events[told + 1], StepDone)
+        assert state.step == 90
+        assert len(state.recent) == 90
+
+    def test_it_is_taken_when_nobody_asks(self) -> None:
+        probe, state, moved = self.run()
+        assert not [event for event in probe.events if isinstance(event, Notice)]
+        assert float(moved.abs()) > 0
+        assert state.recent == []
+
+
+def test_a_checkpoint_is_saved_before_its_validation() -> None:
+    order: list[str] = []
+
+    def evaluate(state: TrainState) -> float:
+        order.append(f"validate {state.step}")
+        return 1.0
+
+    probe = Probe(evaluate=evaluate)
+    probe.saved = type("", (list,), {"append": lambda self, step: order.append(f"save {step}")})()
+    bests: list[int | None] = []
+    state = probe.run(4, eval_every=2, save_every=2, best=lambda state: bests.append(state.best_step))
+    assert order == ["save 2", "validate 2", "save 4", "validate 4"]
+    assert bests == [2, 4]
+    assert state.best_step == 4
+
+
 def test_the_warning_says_where_the_rows_are_from() -> None:
     shard = Path("/base/data/mine/shard_00002.parquet")
 

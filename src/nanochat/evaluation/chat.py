@@ -10,6 +10,7 @@ import torch
 from nanochat.config.chat import SamplingConfig
 from nanochat.engine.engine import Completion, Engine
 from nanochat.evaluation.interval import wilson
+from nanochat.runtime.processes import ALONE, Processes
 from nanochat.tasks.task import Task
 from nanochat.tokenizer.render import render_for_completion
 from nanochat.tokenizer.tokenizer import Tokenizer
@@ -73,6 +74,7 @@ def evaluate_task(
     batch_size: int,
     max_new_tokens: int,
     on_progress: Callable[[int, int, int], None] | None = None,
+    processes: Processes = ALONE,
 ) -> TaskScore:
     """Score one task, greedily.
 
@@ -82,13 +84,15 @@ def evaluate_task(
         max_problems: at most.
         batch_size: problems at a time; the score does not depend on it in float32.
         max_new_tokens: longest answer of a generative task.
-        on_progress: called with (problems done, of how many, right so far).
+        on_progress: called with (problems done, of how many, right so far), by this process.
+        processes: those that share the problems; each returns the score of all.
     """
     total = min(len(task), max_problems)
+    mine = range(processes.rank, total, processes.world_size)
     sampling = SamplingConfig(temperature=0.0, top_k=None, max_new_tokens=max_new_tokens)
     correct = 0
-    for at in range(0, total, batch_size):
-        problems = [task[i] for i in range(at, min(total, at + batch_size))]
+    for at in range(0, len(mine), batch_size):
+        problems = [task[i] for i in mine[at : at + batch_size]]
         prompts = [render_for_completion(engine.tokenizer, problem) for problem in problems]
         if task.kind == "categorical":
             logits = engine.next_logits(prompts)  # (N, V)
@@ -102,5 +106,6 @@ def evaluate_task(
             answers = [answer_text(engine.tokenizer, completion) for completion in completions]
         correct += sum(task.grade(problem, answer) for problem, answer in zip(problems, answers, strict=True))
         if on_progress:
-            on_progress(at + len(problems), total, correct)
+            on_progress(at + len(problems), len(mine), correct)
+    correct = int(processes.total([correct])[0])
     return TaskScore(name=task.name, correct=correct, n=total, chance=task.chance)

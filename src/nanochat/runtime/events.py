@@ -149,6 +149,10 @@ def fan_out(*consumers: OnEvent) -> OnEvent:
     return on_event
 
 
+def to_nobody(event: Event) -> None:
+    """The consumer of all but the first of several processes."""
+
+
 class EventLog:
     """Appends events to a JSON-lines file, one flushed line each; readable while it grows.
 

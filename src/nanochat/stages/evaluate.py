@@ -17,7 +17,7 @@ from nanochat.errors import UsageError
 from nanochat.evaluation.chat import TaskScore, evaluate_task
 from nanochat.pocket.held_out import Split
 from nanochat.runtime.context import RunContext
-from nanochat.runtime.events import Evaluated, EventLog, Notice, OnEvent, StageProgress, fan_out
+from nanochat.runtime.events import Evaluated, EventLog, Notice, OnEvent, StageProgress, fan_out, to_nobody
 from nanochat.runtime.files import atomic_write_json
 from nanochat.tasks.files import ConversationFile, FileTask
 from nanochat.tasks.pocket import pocket_tasks
@@ -72,6 +72,8 @@ def evaluate_chat(
 ) -> list[TaskScore]:
     """Score a model on the chosen tasks, greedily, and write `eval/pocket.json` into its stage folder.
 
+    Several processes share the problems of each task; the first one tells and writes.
+
     Scores of the val split go into `eval/pocket-val.json`, those of files into `eval/files.json`; neither are events
     of the run. Scores of other tasks of the same step that stand there are kept.
 
@@ -88,8 +90,10 @@ def evaluate_chat(
     folder = checkpoint.path.parent
     stage = folder.name
     started = time.perf_counter()
+    first = context.processes.first
     log = EventLog(folder / "events.jsonl")
-    both = fan_out(log, on_event)
+    on_event = on_event if first else to_nobody
+    both = fan_out(log, on_event) if first else to_nobody
     own = {name for name, task in tasks.items() if isinstance(task, FileTask)}
     for name in own:
         if len(tasks[name]) > config.max_problems:
@@ -116,6 +120,7 @@ def evaluate_chat(
             batch_size=config.batch_size,
             max_new_tokens=config.max_new_tokens,
             on_progress=progress,
+            processes=context.processes,
         )
         scores.append(score)
         low, high = score.interval
@@ -135,7 +140,7 @@ def evaluate_chat(
     log.close()
     elapsed_s = time.perf_counter() - started
     for file, chosen in ((FILES[config.split], tasks.keys() - own), (OWN_FILES, own)):
-        if kept := [score for score in scores if score.name in chosen]:
+        if first and (kept := [score for score in scores if score.name in chosen]):
             seconds = elapsed_s * len(kept) / len(scores)
             _keep(folder / "eval" / file, kept, checkpoint.step, config.max_problems, seconds)
     return scores

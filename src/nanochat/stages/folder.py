@@ -19,7 +19,7 @@ from nanochat.checkpoints.store import Checkpoint, latest_valid, load_checkpoint
 from nanochat.config.train import TrainConfig
 from nanochat.errors import DivergedError, StorageError, UsageError
 from nanochat.runtime.context import RunContext
-from nanochat.runtime.events import Event, EventLog, Notice, OnEvent, StageFinished, fan_out
+from nanochat.runtime.events import EventLog, Notice, OnEvent, StageFinished, fan_out, to_nobody
 from nanochat.runtime.files import translate_os_errors
 
 # what may differ between two runs of the same model: where and how often, not what
@@ -69,8 +69,8 @@ class StageFolder:
         self.config = config
         self.folder = context.paths.model_dir(config.tag, stage)
         self._log = EventLog(self.folder / "events.jsonl")
-        self._outside = on_event if context.processes.first else _nobody
-        self.on_event = fan_out(self._log, on_event) if context.processes.first else _nobody
+        self._outside = on_event if context.processes.first else to_nobody
+        self.on_event = fan_out(self._log, on_event) if context.processes.first else to_nobody
 
     def notice(self, message: str, level: str = "warning") -> None:
         """Tell one line."""
@@ -203,7 +203,3 @@ class StageFolder:
         except StorageError:
             return ""
         return f"the same command goes on from step {step_of(good)}" if good else "nothing had been saved yet"
-
-
-def _nobody(event: Event) -> None:
-    """Where the events of all but the first process go."""

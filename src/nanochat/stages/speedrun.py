@@ -14,7 +14,7 @@ from nanochat.report.collect import collect
 from nanochat.report.markdown import to_markdown
 from nanochat.runtime.context import RunContext
 from nanochat.runtime.devices import matmul_rates
-from nanochat.runtime.events import OnEvent, StageFinished, StageStarted
+from nanochat.runtime.events import OnEvent, StageFinished, StageStarted, to_nobody
 from nanochat.runtime.files import atomic_write_json, atomic_write_text
 from nanochat.stages.evaluate import choose_tasks, evaluate_chat, is_evaluated
 from nanochat.stages.finetune import midtrain, sft
@@ -96,23 +96,34 @@ def check_disk(plan: Plan, folder: Path) -> None:
 def speedrun(recipe: Recipe, plan: Plan, context: RunContext, on_event: OnEvent) -> Path:
     """Run every stage that is not done yet.
 
+    What does not train or evaluate is done by the first of several processes, while the others wait.
+
     Returns:
         The report's path.
 
     Raises:
         NanochatError: as the stages do; run it again to go on.
     """
-    tag = recipe.base.tag
-    folder = context.paths.models / tag
-    atomic_write_json(folder / "speedrun.json", {"tag": tag, "plan": dataclasses.asdict(plan)})
-    make_pocket_data(recipe.data, context, on_event)
-    make_tokenizer(recipe.tokenizer, context, on_event)
+    processes = context.processes
+    on_event = on_event if processes.first else to_nobody
+    processes.first_does(lambda: _prepare(recipe, plan, context, on_event))
     pretrain(recipe.base, context, on_event)
     midtrain(recipe.mid, context, on_event)
     last = sft(recipe.sft, context, on_event)
     _evaluate(recipe, context, int(last.summary["step"]), on_event)
+    return processes.first_does(lambda: _report(recipe, context, on_event))
 
-    on_event(StageStarted(stage="report", tag=tag, total_steps=0))
+
+def _prepare(recipe: Recipe, plan: Plan, context: RunContext, on_event: OnEvent) -> None:
+    tag = recipe.base.tag
+    atomic_write_json(context.paths.models / tag / "speedrun.json", {"tag": tag, "plan": dataclasses.asdict(plan)})
+    make_pocket_data(recipe.data, context, on_event)
+    make_tokenizer(recipe.tokenizer, context, on_event)
+
+
+def _report(recipe: Recipe, context: RunContext, on_event: OnEvent) -> Path:
+    folder = context.paths.models / recipe.base.tag
+    on_event(StageStarted(stage="report", tag=recipe.base.tag, total_steps=0))
     path = folder / "report.md"
     atomic_write_text(path, to_markdown(collect(folder)))
     on_event(StageFinished(stage="report", step=0, elapsed_s=0.0))
@@ -127,6 +138,7 @@ def _evaluate(recipe: Recipe, context: RunContext, steps: int, on_event: OnEvent
     wanted = {"base": recipe.base.num_steps, "mid": recipe.mid.num_steps, "sft": steps}
     on_event(StageStarted(stage="eval", tag=tag, total_steps=0))
     for stage in TRAINED:
-        if not is_evaluated(exact, tag, stage, wanted[stage], tasks, config.max_problems):
+        done = is_evaluated(exact, tag, stage, wanted[stage], tasks, config.max_problems)
+        if not context.processes.agree(done):
             evaluate_chat(f"{tag}:{stage}", config, exact, on_event)
     on_event(StageFinished(stage="eval", step=steps, elapsed_s=0.0))
