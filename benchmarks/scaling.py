@@ -1,0 +1,91 @@
+"""Weak scaling: tokens per second of two processes against one, each with the same rows and one thread.
+
+    python benchmarks/scaling.py                     depth 4, 4 rows of 512 tokens a process, three turns each
+    python benchmarks/scaling.py --processes 1,2,4   on a machine with more cores
+
+Twice the processes do twice the work in a step, so the best that can come out is the same time: a ratio of 2.0 in
+tokens per second. Runs of each kind take turns; the best median of their steps counts, so that a machine that is busy
+meanwhile misleads less. What is measured is `nanochat train base` as started by torchrun, exchange of gradients included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+SKIPPED = 3  # first steps of a run, which warm up
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--processes", default="1,2", help="numbers of processes, separated by commas")
+    parser.add_argument("--depth", type=int, default=4)
+    parser.add_argument("--sequence-len", type=int, default=512)
+    parser.add_argument("--rows", type=int, default=4, help="of a process")
+    parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    args = parser.parse_args()
+    numbers = [int(number) for number in args.processes.split(",")]
+    seconds: dict[int, list[float]] = {number: [] for number in numbers}
+    with tempfile.TemporaryDirectory() as scratch:
+        base = Path(scratch)
+        nanochat(base, "data", "pocket", "--size", "2M")
+        nanochat(base, "tokenizer", "train", "--vocab-size", "4096")
+        for turn in range(args.turns):
+            for number in numbers:
+                seconds[number].append(step_seconds(args, base, number, f"turn{turn}-{number}"))
+                print(f"turn {turn + 1}: {number} processes, {seconds[number][-1]:.3f} s", file=sys.stderr, flush=True)
+    first = numbers[0]
+    rows = []
+    for number in numbers:
+        rate = number * args.rows * args.sequence_len / min(seconds[number])
+        one = first * args.rows * args.sequence_len / min(seconds[first])
+        rows.append({"processes": number, "tokens_per_s": rate, "ratio": rate / one, "ideal": number / first})
+    if args.json:
+        print(json.dumps({"rows": rows, "seconds": seconds}))
+        return
+    print(f"{'processes':>9} {'tok/s':>8} {'ratio':>6} {'ideal':>6}")
+    for row in rows:
+        print(f"{row['processes']:>9} {row['tokens_per_s']:>8,.0f} {row['ratio']:>6.2f} {row['ideal']:>6.1f}")
+
+
+def step_seconds(args: argparse.Namespace, base: Path, processes: int, tag: str) -> float:
+    """Median time of a step."""
+    words = (
+        f"train base --tag {tag} --depth {args.depth} --head-dim 64 --sequence-len {args.sequence_len}"
+        f" --device-batch-size {args.rows} --total-batch-size {processes * args.rows * args.sequence_len}"
+        f" --num-steps {args.steps} --eval-every 0 --eval-tokens 1 --save-every 0 --sample-every 0"
+        f" --device cpu --dtype {args.dtype} --compile off --threads 1"
+    ).split()
+    nanochat(base, *words, processes=processes)
+    events = (base / "models" / tag / "base" / "events.jsonl").read_text().splitlines()
+    ends = [event["elapsed_s"] for event in map(json.loads, events) if event["event"] == "StepDone"]
+    return statistics.median(end - start for start, end in zip(ends[SKIPPED:], ends[SKIPPED + 1 :], strict=False))
+
+
+def nanochat(base: Path, *words: str, processes: int = 1) -> None:
+    """Run the command and wait for it."""
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    environ: dict[str, Any] = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, *(launcher if processes > 1 else []), "-m", "nanochat", "--base-dir", str(base), *words],
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        sys.exit(done.stderr)
+
+
+if __name__ == "__main__":
+    main()
