@@ -95,6 +95,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "nanochat.commands.models_import:import_",
         "Take over a checkpoint of the reference system, of any era.",
     ),
+    "slurm": ("nanochat.commands.slurm:slurm", "Write batch scripts that run a command on a SLURM cluster."),
     "bench": ("", "How fast this machine is."),
     "bench train": ("nanochat.commands.bench:train", "Time training steps of a model on random tokens."),
     "bench matmul": ("nanochat.commands.bench:matmul", "Time matrix products, the bound of everything else."),

@@ -43,6 +43,7 @@ _UNSEEN = (
     r"\ud800-\udfff\U000e0000-\U000e007f]"
 )
 
+_READ = "read_config"  # attribute of a command's function, for `config_of`
 _METAVARS = {int: "INT", float: "NUMBER", bool: "BOOL", str: "TEXT"}
 
 
@@ -124,23 +125,27 @@ def config_options(
     """
     specs = options_of(cls)
 
+    def read(ctx: click.Context, params: dict[str, Any]) -> Resolved[Any]:
+        """The configuration of a parsed command; takes its flags out of `params`."""
+        given = {spec.name: params.pop(spec.name) for spec in specs}
+        flags = {
+            name: value
+            for name, value in given.items()
+            if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        }
+        settings = current_settings()
+        if config_file and (path := params.pop("config_file")):
+            settings = settings.with_file(path, section)
+        chosen = preset(params) if preset else None
+        return build(cls, section, flags, settings, preset=chosen)
+
     def decorate(function: F) -> F:
         @functools.wraps(function)
         def command(*args: Any, **params: Any) -> Any:
-            ctx = click.get_current_context()
-            given = {spec.name: params.pop(spec.name) for spec in specs}
-            flags = {
-                name: value
-                for name, value in given.items()
-                if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
-            }
-            settings = current_settings()
-            if config_file and (path := params.pop("config_file")):
-                settings = settings.with_file(path, section)
-            chosen = preset(params) if preset else None
-            params[into] = build(cls, section, flags, settings, preset=chosen)
+            params[into] = read(click.get_current_context(), params)
             return function(*args, **params)
 
+        command.__dict__[_READ] = read
         options: list[click.Option] = [FieldOption(spec) for spec in specs]
         if config_file:
             help = f"TOML file with any of these settings, by themselves or in [{section}]; flags win."
@@ -150,6 +155,18 @@ def config_options(
         return command  # type: ignore[return-value]
 
     return decorate
+
+
+def config_of(ctx: click.Context) -> Any:
+    """The configuration that the command of a parsed context would receive; the command is not run.
+
+    Raises:
+        NanochatError: as the command itself, where its settings cannot work.
+    """
+    assert ctx.command.callback is not None
+    with ctx.scope(cleanup=False):
+        resolved: Resolved[Any] = getattr(ctx.command.callback, _READ)(ctx, dict(ctx.params))
+    return resolved.value
 
 
 def base_dir_option(function: F) -> F:

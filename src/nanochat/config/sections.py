@@ -24,6 +24,7 @@ SECTIONS: dict[str, str] = {
     "train.mid": "nanochat.config.train:MidTrainConfig",
     "train.sft": "nanochat.config.train:SftConfig",
     "eval.chat": "nanochat.config.evaluate:ChatEvalConfig",
+    "slurm": "nanochat.config.slurm:SlurmConfig",
     "bench.train": "nanochat.config.bench:BenchTrainConfig",
     "bench.matmul": "nanochat.config.bench:BenchMatmulConfig",
     "chat": "nanochat.config.chat:ChatConfig",
