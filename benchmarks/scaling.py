@@ -5,7 +5,8 @@
 
 Twice the processes do twice the work in a step, so the best that can come out is the same time: a ratio of 2.0 in
 tokens per second. Runs of each kind take turns; the best median of their steps counts, so that a machine that is busy
-meanwhile misleads less. What is measured is `nanochat train base` as started by torchrun, exchange of gradients included.
+meanwhile misleads less. What is measured is `nanochat train base` as started by torchrun, with the exchange of
+gradients.
 """
 
 from __future__ import annotations
