@@ -29,6 +29,7 @@ from nanochat.checkpoints.store import latest_valid, load_checkpoint
 from nanochat.errors import Interrupted, StorageError
 from nanochat.runtime.events import CheckpointSaved, Evaluated, Event, Notice, StageStarted, StepDone, read_events
 from nanochat.stages import run as stage_run
+from nanochat.stages import validate
 
 KILLS = int(os.environ.get("NANOCHAT_SOAK_KILLS", "4"))
 SEED = int(os.environ.get("NANOCHAT_SOAK_SEED", str(time.time_ns())))
@@ -154,7 +155,7 @@ class TestValidationCutShort:
     def _small_batches(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.batches: list[int] = []
         self.signal_at = 0
-        real = stage_run.tallies
+        real = validate.tallies
 
         def counted(model: Any, batches: Iterator[Any], token_bytes: Any) -> Iterator[Any]:
             def watched() -> Iterator[Any]:
@@ -166,7 +167,7 @@ class TestValidationCutShort:
 
             return real(model, watched(), token_bytes)
 
-        monkeypatch.setattr(stage_run, "tallies", counted)
+        monkeypatch.setattr(validate, "tallies", counted)
 
     @pytest.mark.parametrize("step", [3, 6])
     def test_it_stops_soon_and_is_made_up_for(self, trained: dict[str, Any], toy: Any, step: int) -> None:

@@ -18,7 +18,6 @@ from nanochat.config.model import ModelConfig
 from nanochat.config.train import TrainConfig
 from nanochat.engine.engine import Engine
 from nanochat.errors import DivergedError, UsageError
-from nanochat.evaluation.bpb import Tally, tallies
 from nanochat.model.gpt import GPT
 from nanochat.model.sizes import count_parameters, flops_per_token
 from nanochat.runtime.context import RunContext
@@ -34,10 +33,11 @@ from nanochat.runtime.events import (
 from nanochat.runtime.files import atomic_write_json
 from nanochat.runtime.memory import forget_peak, peak_bytes
 from nanochat.runtime.peaks import peak_of, utilization
-from nanochat.runtime.stop import CutShort, StopRequest
+from nanochat.runtime.stop import StopRequest
 from nanochat.stages.folder import StageFolder, StageResult
 from nanochat.stages.samples import take_samples
 from nanochat.stages.settle import Placement, choose_device_batch, choose_settings, place_model
+from nanochat.stages.validate import Validation
 from nanochat.tokenizer.tokenizer import Tokenizer
 from nanochat.training.batches import Batch, BatchSource
 from nanochat.training.device_batch import DeviceBatch
@@ -168,32 +168,22 @@ class StageRun(StageFolder):
         )
         for line in self._placement.lines if self._placement else ():
             self.notice(line, level="info")
-        token_bytes = tokenizer.token_bytes()
         scaler = None
         if model.compute_dtype == torch.float16:
             scaler = LossScaler(**(resumed.state.get("scaler") or {}) if resumed else {})
 
         stop = StopRequest()
-
-        def measure(rows: int) -> list[float]:
-            """Nats and bytes of each batch of validation; 0 for those that are the others' to measure."""
-            numbers = [0.0] * (2 * len(validation))
-            for number in range(processes.rank, len(validation), processes.world_size):
-                parts = ((part.ids, part.targets) for part in stop.until(validation[number].parts(rows)))
-                tally = sum(tallies(model, parts, token_bytes), Tally())
-                numbers[2 * number : 2 * number + 2] = tally.nats, float(tally.bytes)
-            return numbers
+        measure = Validation(
+            model=model,
+            batches=validation,
+            token_bytes=tokenizer.token_bytes(),
+            device_batch=self.device_batch,
+            stop=stop,
+            processes=processes,
+        )
 
         def evaluate(state: TrainState) -> float:
-            try:
-                cut, numbers = False, self.device_batch.attempt(measure)
-            except CutShort:
-                cut, numbers = True, [0.0] * (2 * len(validation))
-            anywhere, *numbers = processes.total([float(cut), *numbers])
-            if anywhere:
-                raise CutShort
-            # added in the order of the batches: the same for any number of processes
-            val_bpb = Tally(math.fsum(numbers[::2]), int(sum(numbers[1::2]))).bits_per_byte
+            val_bpb = measure.bits_per_byte()
             self.on_event(Evaluated(stage=self.stage, step=state.step, name="val_bpb", value=val_bpb))
             return val_bpb
 
