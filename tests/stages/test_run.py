@@ -105,6 +105,19 @@ class TestOneGo:
         assert checkpoint.tokenizer.vocab_size == 512
 
 
+def test_whether_to_go_on_may_be_said(trained: dict[str, Any], toy: Any) -> None:
+    with pytest.raises(MissingError, match="toy:base has no whole checkpoint to go on from"):
+        toy.train("base", resume="require")
+    result, _ = toy.train("base", resume="never", num_steps=2)
+    for _ in range(2):
+        with pytest.raises(UsageError, match="toy:base has been begun before"):
+            toy.train("base", resume="never", num_steps=2)
+        (result.folder / "finished.json").unlink(missing_ok=True)  # it need not be done
+    result, events = toy.train("base", resume="require", num_steps=2)
+    assert not result.skipped
+    assert [event.resumed_from for event in events if isinstance(event, StageStarted)] == [2]
+
+
 def test_weights_that_are_no_numbers_are_never_saved(trained: dict[str, Any], toy: Any, monkeypatch: Any) -> None:
     """Gradients may overflow under a loss that is finite: the next loss tells, but the checkpoint would be lost."""
     from nanochat.training.optimizer import Optimizer

@@ -41,6 +41,9 @@ class TrainConfig:
     eval_tokens: int = option(80 * 2**19, "validation tokens", unit="tokens", parse="count")
     save_every: int = option(250, "steps between checkpoints; 0 only at the end", unit="steps")
     sample_every: int = option(2000, "steps between samples of text; 0 only at the end", unit="steps")
+    resume: Literal["auto", "never", "require"] = option(
+        "auto", "a run there is of this model and stage: auto goes on with it, never refuses to, require to begin anew"
+    )
     keep: int = option(2, "newest checkpoints kept in a stage's folder; the best by validation stays too")
     skip_spikes: bool = option(
         False, "leave out an update whose loss is 6 standard deviations above the mean of the last 128"

@@ -14,10 +14,18 @@ from typing import Any
 import torch
 from filelock import BaseFileLock, FileLock, Timeout
 
-from nanochat.checkpoints.layout import clear_finished, read_finished, read_json, remove_leftovers, step_of
+from nanochat.checkpoints.layout import (
+    clear_finished,
+    is_finished,
+    read_finished,
+    read_json,
+    remove_leftovers,
+    step_dirs,
+    step_of,
+)
 from nanochat.checkpoints.store import Checkpoint, latest_valid, load_checkpoint
 from nanochat.config.train import TrainConfig
-from nanochat.errors import DivergedError, StorageError, UsageError
+from nanochat.errors import DivergedError, MissingError, StorageError, UsageError
 from nanochat.runtime.context import RunContext
 from nanochat.runtime.events import EventLog, Notice, OnEvent, StageFinished, fan_out, to_nobody
 from nanochat.runtime.files import translate_os_errors
@@ -39,6 +47,7 @@ FREE_SETTINGS = frozenset(
         "save_every",
         "sample_every",
         "keep",
+        "resume",
         "run",
     }
 )
@@ -112,11 +121,17 @@ class StageFolder:
             hashes: SHA-256 by name of the files it trains on.
 
         Raises:
-            UsageError: a run with other settings, or with other content of these files, lives in the folder.
+            UsageError: a run with other settings, or with other content of these files, lives in the folder, or any
+                where none may.
         """
         return self.context.processes.first_does(lambda: self._finished(hashes or {}))
 
     def _finished(self, hashes: Mapping[str, str]) -> StageResult | None:
+        if self.config.resume == "never" and (step_dirs(self.folder) or is_finished(self.folder)):
+            raise UsageError(
+                f"{self.config.tag}:{self.stage} has been begun before (--resume never)",
+                f"choose another --tag, go on with it by leaving out --resume never, or delete {self.folder}",
+            )
         self._refuse_other_settings()
         self._refuse_changed_files(hashes)
         summary = read_finished(self.folder)
@@ -141,6 +156,9 @@ class StageFolder:
         """The newest whole checkpoint of this stage, with its optimizer; None to begin.
 
         What a killed save has left is removed here: after the last save no other would do it.
+
+        Raises:
+            MissingError: there is none where one is required.
         """
         newest = self.context.processes.first_does(self._newest)
         return load_checkpoint(newest, with_optimizer=True) if newest else None
@@ -148,7 +166,13 @@ class StageFolder:
     def _newest(self) -> Path | None:
         with translate_os_errors(self.folder):
             remove_leftovers(self.folder)
-        return latest_valid(self.folder, self.notice)
+        newest = latest_valid(self.folder, self.notice)
+        if newest is None and self.config.resume == "require":
+            raise MissingError(
+                f"{self.config.tag}:{self.stage} has no whole checkpoint to go on from (--resume require)",
+                "leave out --resume require to begin anew, or check --tag and --base-dir",
+            )
+        return newest
 
     def settings(self) -> dict[str, Any]:
         """The dials, as they are recorded."""
