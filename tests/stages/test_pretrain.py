@@ -23,8 +23,8 @@ from nanochat.errors import DamagedError, MissingError, UsageError
 from nanochat.model import cross_entropy
 from nanochat.runtime.events import Notice, Sampled, StageStarted, StepDone
 from nanochat.stages import pretrain
-from nanochat.stages import run as stage_run
 from nanochat.stages.pretrain import base_rates
+from nanochat.stages.validate import Validation
 from nanochat.training.horizon import base_horizon
 
 from .conftest import Toy
@@ -136,7 +136,7 @@ class TestFrom:
 
 def test_the_best_by_validation_stays_beside_the_newest(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
     values = iter([3.0, 1.0, 2.0, 1.5, 2.5, 2.0])
-    monkeypatch.setattr(stage_run, "bits_per_byte", lambda *args: next(values))
+    monkeypatch.setattr(Validation, "bits_per_byte", lambda self: next(values))
     result, _ = toy.train("base", eval_every=1, save_every=1, keep=2)
     steps = [path.name for path in step_dirs(result.folder)]
     assert steps == ["step_000006", "step_000005", "step_000002"]

@@ -16,7 +16,7 @@ from nanochat.model import cross_entropy
 from nanochat.runtime.events import BetweenSteps, Event, Notice, StageFinished, StageStarted, StepDone
 from nanochat.stages import pretrain as pretrain_module
 from nanochat.stages import run as run_module
-from nanochat.stages import settle
+from nanochat.stages import settle, validate
 from nanochat.training import probe as probe_module
 from nanochat.training.probe import Probe, Variant
 
@@ -90,16 +90,16 @@ class TestDeviceBatch:
         assert "out of memory: going on with 2 rows at a time, 4 times a step" in notices(events)
 
     def test_auto_survives_an_evaluation_that_does_not_fit(self, toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
-        real = run_module.bits_per_byte
+        real = validate.tallies
 
-        def bits_per_byte(model: Any, batches: Any, token_bytes: Any) -> float:
+        def tallies(model: Any, batches: Any, token_bytes: Any) -> Any:
             batches = list(batches)
             if len(batches[0][0]) > 2:
                 raise MemoryError
             return real(model, batches, token_bytes)
 
         plain, _ = toy.train("base", tag="plain")
-        monkeypatch.setattr(run_module, "bits_per_byte", bits_per_byte)
+        monkeypatch.setattr(validate, "tallies", tallies)
         result, _ = toy.train("base", device_batch_size=0)
         assert result.summary["val_bpb"] == pytest.approx(plain.summary["val_bpb"], rel=2e-3)
 
@@ -217,7 +217,7 @@ class TestWhatIsTold:
     def test_work_between_steps(self, trained: dict[str, Any]) -> None:
         events = trained["base"][1]
         done = [(event.work, event.step) for event in events if isinstance(event, BetweenSteps)]
-        expected = [("checkpoint", 2), ("evaluation", 3), ("checkpoint", 4), ("evaluation", 6), ("checkpoint", 6)]
+        expected = [("checkpoint", 2), ("evaluation", 3), ("checkpoint", 4), ("checkpoint", 6), ("evaluation", 6)]
         assert done == [*expected, ("samples", 6)]
         assert all(event.seconds > 0 for event in events if isinstance(event, BetweenSteps))
         assert events[0].schedule == {"evaluation": 3, "checkpoint": 2, "samples": 2000}
