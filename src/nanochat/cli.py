@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 import click
 from click.shell_completion import CompletionItem
 
+from nanochat.console.log_format import LOG_FORMAT, named_in, wants_json
 from nanochat.errors import NanochatError, OutOfMemoryError
 
 PROGRAM = "nanochat"
@@ -207,9 +208,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: words after `nanochat`, by default those of this process.
 
     Raises:
-        Exception: a bug, as it was raised.
+        Exception: a bug, as it was raised; where stderr is for programs it is printed too.
     """
     args = list(sys.argv[1:] if argv is None else argv)
+    LOG_FORMAT.set(named_in(args))
+    try:
+        return _answer(args)
+    except Exception as error:
+        if not wants_json():
+            raise
+        return _fail_bug(error)
+
+
+def _answer(args: list[str]) -> int:
     try:
         code = _run(args)
         sys.stdout.flush()
@@ -259,10 +270,26 @@ def _run(args: list[str]) -> int:
 
 def _fail(message: str, hint: str, code: int) -> int:
     """Prints what happened and what to do next, one line each, and returns the exit code."""
+    if wants_json():
+        from nanochat.console.json_lines import write_error
+
+        write_error(_one_line(message), _one_line(hint), code)
+        return code
     click.echo(f"error: {_one_line(message)}", err=True)
     if hint:
         click.echo(f"hint: {_one_line(hint)}", err=True)
     return code
+
+
+def _fail_bug(error: Exception) -> int:
+    """A bug as one line of JSON that holds the traceback."""
+    import traceback
+
+    from nanochat.console.json_lines import write_error
+
+    message = _one_line(f"{type(error).__name__}: {error}")
+    write_error(message, "this is a bug", 1, traceback="".join(traceback.format_exception(error)))
+    return 1
 
 
 def _one_line(text: str) -> str:

@@ -144,7 +144,9 @@ def test_a_required_value_is_asked_for() -> None:
 def test_show_names_value_and_origin(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NANOCHAT_BASE_DIR", "/big/disk")
     assert main(["config", "show", "global"]) == 0
-    assert capsys.readouterr().out.split() == ["base_dir", "/big/disk", "NANOCHAT_BASE_DIR"]
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["base_dir", "/big/disk", "NANOCHAT_BASE_DIR"]
+    assert lines[1].split() == ["log_format", "text", "default"]
 
 
 def test_show_as_json(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

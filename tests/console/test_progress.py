@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from nanochat.console.lines import finished_line
+from nanochat.console.kept import finished_line
 from nanochat.console.progress import ConsoleProgress
 from nanochat.errors import Interrupted
 from nanochat.runtime.events import (
@@ -47,11 +47,20 @@ class Clock:
 class Screen:
     """A console on a string, and a display on it."""
 
-    def __init__(self, *stages: str, width: int = 100, terminal: bool = True, environ: dict[str, str] = XTERM) -> None:
+    def __init__(
+        self,
+        *stages: str,
+        width: int = 100,
+        terminal: bool = True,
+        environ: dict[str, str] = XTERM,
+        price_per_hour: float | None = None,
+    ) -> None:
         self.out = io.StringIO()
         self.clock = Clock()
         console = Console(file=self.out, force_terminal=terminal, width=width, height=24, _environ=environ)
-        self.show = ConsoleProgress(stages or PIPELINE, console=console, clock=self.clock)
+        self.show = ConsoleProgress(
+            stages or PIPELINE, console=console, price_per_hour=price_per_hour, clock=self.clock
+        )
         self.width = width
 
     @property
@@ -88,6 +97,7 @@ def step(stage: str, number: int, total: int) -> StepDone:
         tokens_per_s=15_300.0,
         tokens=number * 8192,
         elapsed_s=20 + number * 8192 / 15_300,
+        memory_bytes=1_900_000_000,
     )
 
 
@@ -157,16 +167,16 @@ def test_a_whole_run_in_a_log() -> None:
         "✓ report  0:00",
     ]
     logged = [line for line in screen.lines if "elapsed" in line]
-    assert logged[0].startswith("  base  1/40 steps  2%  loss 8.00  15.3k tok/s  elapsed 0:3")
+    assert logged[0].startswith("  base  1/40 steps  2%  loss 8.00  lr ×1.00  15.3k tok/s  mem 1.9 GB  elapsed 0:3")
     assert re.search(r"0:\d\d left$", logged[1])
 
 
-@pytest.mark.parametrize("width", [30, 40, 60, 100])
+@pytest.mark.parametrize("width", [30, 40, 60, 100, 300])
 def test_the_block_keeps_its_height_and_width_through_a_whole_run(width: int) -> None:
-    screen = Screen(width=width)
+    screen = Screen(width=width, price_per_hour=24.0)
     for _ in pipeline(screen.show, screen.clock):
         lines = screen.show.picture(width - 1)
-        assert len(lines) == 3
+        assert len(lines) == 4
         assert all(line.cell_len <= width - 1 for line in lines), [line.plain for line in lines]
 
 
@@ -188,7 +198,9 @@ def test_the_log_has_one_line_in_ten_seconds() -> None:
         screen.train("base", 200)
     logged = [line for line in screen.lines if "elapsed" in line]
     assert len(logged) == 10  # 100 s of steps
-    assert re.search(r"  base  21/200 steps  10%  loss 0.38  15.3k tok/s  elapsed 0:30  1:30 left", screen.text)
+    assert re.search(
+        r"  base  21/200 steps  10%  loss 0.38  lr ×1.00  15.3k tok/s  mem 1.9 GB  elapsed 0:30  1:30 left", screen.text
+    )
 
 
 def test_training_on_a_terminal() -> None:
@@ -202,11 +214,12 @@ def test_training_on_a_terminal() -> None:
         for number in range(1, 47):
             screen.show(step("base", number, 110))
             screen.clock.now += 0.5
-        stages, bar, figures = screen.picture.splitlines()
+        stages, bar, learning, figures = screen.picture.splitlines()
         assert stages == "▸ base"
         assert "━━─" in bar
         assert bar.endswith(" 41%  46/110 steps  0:32 left")
-        assert re.fullmatch(r"  loss 0.17  [▁▂▃▄▅▆▇█]{30}  15.3k tok/s  elapsed 0:46", figures)
+        assert re.fullmatch(r"  loss 0.17  █[▁▂▃▄▅▆▇]{45}  lr ×1.00", learning)
+        assert figures == "  15.3k tok/s  mem 1.9 GB  elapsed 0:46"
         screen.show(step("base", 110, 110))
         assert "100%  110/110 steps  finishing…" in screen.picture
     assert "✓" not in screen.text
@@ -380,6 +393,34 @@ def test_a_tokenizer_tells_counting_from_merging() -> None:
     assert finished_line(event, None, 2.0, 60).plain == "✓ tokenizer  42.1 MB  4,096 tokens  0:02"
 
 
+class TestCost:
+    def test_a_single_stage_tells_what_it_will_have_cost(self) -> None:
+        screen = Screen("base", price_per_hour=36.0)
+        screen.train("base", 100, to=60, seconds=1.0)  # 20 s for the first step, then one a second
+        assert screen.picture.endswith("elapsed 1:20  $0.80 of $1.19")
+
+    def test_in_a_pipeline_the_stages_to_come_are_not_guessed(self) -> None:
+        screen = Screen(price_per_hour=36.0)
+        screen.clock.now += 100.0
+        screen.train("base", 100, to=60, seconds=1.0)
+        assert screen.picture.endswith("elapsed 1:20  $1.80, base ends at $2.19")
+        screen.show(StageProgress(stage="eval", done=2.5, total=6, unit="tasks"))
+        assert screen.picture.endswith("\n  $1.80")
+
+    def test_a_log_and_the_end_tell_it_too(self) -> None:
+        screen = Screen("base", terminal=False, price_per_hour=36.0)
+        with screen.show:
+            screen.train("base", 100, seconds=1.0)
+        assert "0:29 left  $0.90 of $1.19" in screen.text
+        assert screen.lines[-1] == "  $1.20 for 2:00 at $36.00 an hour"
+
+    def test_without_a_price_nothing_is_said_of_money(self) -> None:
+        screen = Screen("base", terminal=False)
+        with screen.show:
+            screen.train("base", 100, seconds=1.0)
+        assert "$" not in screen.text
+
+
 class TestShareAndMemory:
     def show(self, peak: float | None, mfu: float | None, **screen: bool) -> Screen:
         shown = Screen("base", width=140, **screen)
@@ -392,6 +433,22 @@ class TestShareAndMemory:
     def test_the_share_of_the_peak_stands_in_block_and_log(self) -> None:
         assert "15.3k tok/s  mfu 41%" in self.show(1e12, 0.41).picture
         assert "15.3k tok/s  mfu 41%" in "\n".join(self.show(1e12, 0.41, terminal=False).lines)
+
+    def test_the_facts_that_matter_most_are_there_at_sixty_columns(self) -> None:
+        screen = Screen("base", width=60, price_per_hour=24.0)
+        machine = {"peak_flops": 1e12, "compile": False}
+        screen.show(StageStarted(stage="base", tag="t", total_steps=100, tokens=100, machine=machine))
+        for number in range(1, 41):
+            screen.clock.now += 0.5
+            screen.show(replace(step("base", number, 100), mfu=0.41))
+        screen.show(Evaluated(stage="base", step=40, name="val_bpb", value=0.612))
+        assert re.fullmatch(
+            r"▸ base\n"
+            r"  ━+─+   40%  40/100 steps  0:30 left\n"
+            r"  loss 0.20  █[▁▂▃▄▅▆▇]{18}  val 0.61 bpb  lr ×1.00\n"
+            r"  15.3k tok/s  mfu 41%  mem 1.9 GB  \$0.13 of \$0.33",
+            screen.picture,
+        )
 
     def test_an_unknown_peak_is_said_to_be(self) -> None:
         assert "mfu n/a" in self.show(None, None).picture

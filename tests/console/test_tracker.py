@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nanochat.console.tracker import LOSSES_KEPT, Pace, SideWork, StageTracker
+from nanochat.console.tracker import CURVE_POINTS, Curve, Pace, SideWork, StageTracker
 from nanochat.runtime.events import BetweenSteps, StageProgress, StageStarted, StepDone
 
 
@@ -168,9 +168,19 @@ def test_losses_are_bounded_and_never_changed_in_place() -> None:
     before = stage.losses
     for number in range(2, 100):
         stage.on_step(step(number, loss=float(number)), 0.0)
-    assert before == (2.0,)
-    assert len(stage.losses) == LOSSES_KEPT
+    assert before.points == (2.0,)
     assert stage.left(0.0) is None  # no time passed: no pace
+
+
+def test_a_curve_keeps_the_whole_run_in_bounded_memory() -> None:
+    curve = Curve()
+    for number in range(10_000):
+        curve = curve.add(float(number)).add(math.nan)
+    assert CURVE_POINTS // 2 <= len(curve.points) < CURVE_POINTS
+    assert curve.points[0] == pytest.approx((curve.stride - 1) / 2)  # a mean of the first values, not of the newest
+    steps = [later - earlier for earlier, later in zip(curve.points, curve.points[1:], strict=False)]
+    assert steps == [curve.stride] * len(steps)
+    assert curve.points[-1] > 9_700
 
 
 def test_a_new_unit_or_a_fresh_beginning_is_measured_anew() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nanochat.console.words import bar, duration, loss_text, safe, short, size, sparkline, to_ascii
+from nanochat.console.words import bar, condense, duration, loss_text, money, safe, short, size, sparkline, to_ascii
 
 
 @pytest.mark.parametrize(
@@ -55,6 +55,29 @@ def test_sparkline_shows_the_newest_between_their_own_bounds() -> None:
     assert sparkline([1, math.nan, 2], 8) == "▁█"
     assert sparkline([], 8) == ""
     assert sparkline([1, 2], 0) == ""
+
+
+def test_condensed_values_are_means_of_all_of_them() -> None:
+    assert condense([1, 3, 5, 7], 2) == [2, 6]
+    assert condense([1, 2, 3], 3) == [1, 2, 3]
+    assert condense([1, 2, 3], 0) == [1, 2, 3]
+    assert len(condense(range(100), 7)) == 7
+
+
+@pytest.mark.parametrize(
+    ("dollars", "text"),
+    [
+        (0, "$0.000"),
+        (0.0042, "$0.004"),
+        (0.0996, "$0.10"),
+        (24, "$24.00"),
+        (99.6, "$100"),
+        (12_345.6, "$12,346"),
+        (math.inf, "$?"),
+    ],
+)
+def test_money(dollars: float, text: str) -> None:
+    assert money(dollars) == text
 
 
 def test_foreign_text_cannot_steer_a_terminal() -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
 
 from nanochat.errors import StorageError
-from nanochat.runtime.events import Event, EventLog, Notice, StageStarted, StepDone, fan_out, read_events
+from nanochat.runtime.events import Event, EventLog, Notice, StageStarted, StepDone, fan_out, read_events, record_of
 
 
 def step(number: int) -> StepDone:
@@ -40,6 +41,16 @@ def test_log_is_readable_while_it_grows(tmp_path: Path) -> None:
     log.close()
     log.close()
     assert len(read_events(path)) == 3
+
+
+def test_a_record_is_json_without_nan_however_deep() -> None:
+    event = StageStarted(
+        stage="base", tag="t", total_steps=1, machine={"a": [math.nan, {"b": math.inf}], "c": (1, 2.5)}
+    )
+    record = record_of(event, at=12.34567)
+    assert (record["event"], record["time"]) == ("StageStarted", 12.346)
+    assert record["machine"] == {"a": [None, {"b": None}], "c": [1, 2.5]}
+    json.dumps(record, allow_nan=False)
 
 
 def test_a_line_cut_short_spoils_no_other(tmp_path: Path) -> None:

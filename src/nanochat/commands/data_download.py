@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from nanochat.commands.options import base_dir_option, config_options, emit_json, json_option
+from nanochat.commands.running import progress_options, show_progress, tell
 from nanochat.config.download import DownloadConfig
 from nanochat.config.load import Resolved
 from nanochat.errors import UsageError
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 @click.argument("url", nargs=-1)
 @config_options(DownloadConfig, "data.download")
 @click.option("--dry-run", is_flag=True, help="Print the plan and end.")
+@progress_options()
 @base_dir_option
 @json_option
 def download(
@@ -33,7 +35,6 @@ def download(
     Shards are fetched in parallel, checked against the hub's SHA-256, and go on where an earlier run stopped. The
     last shard of a source is for validation and always comes too. HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE count.
     """
-    from nanochat.commands.running import show_progress
     from nanochat.config.importing import ImportConfig
     from nanochat.runtime.context import RunContext
     from nanochat.runtime.hub import hub_from_environment
@@ -46,12 +47,13 @@ def download(
     hub = hub_from_environment(os.environ)
     context = RunContext(paths=resolve_paths(base_dir, {}))
     plan = plan_download(config.value, context, hub, url)
-    if not dry_run or not as_json:
-        click.echo(plan_text(plan), err=not dry_run)
     if dry_run:
         if as_json:
             emit_json(plan_values(plan))
+        else:
+            click.echo(plan_text(plan))
         return
+    tell(plan_text(plan))
     check_disk(plan)
     with show_progress("data") as on_event:
         done = run(plan, config.value, hub, on_event)

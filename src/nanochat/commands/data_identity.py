@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from nanochat.commands.options import config_options, confirm, emit_json, json_option, yes_option
+from nanochat.commands.running import progress_options, show_progress, tell
 from nanochat.config.identity import IdentityConfig
 from nanochat.config.load import Resolved
 from nanochat.errors import UsageError
@@ -25,6 +26,7 @@ from nanochat.errors import UsageError
     show_default=True,
     help="Where to write them; - is stdout.",
 )
+@progress_options()
 @json_option
 @yes_option
 def identity(config: Resolved[IdentityConfig], output: Path, as_json: bool, yes: bool) -> None:
@@ -34,7 +36,6 @@ def identity(config: Resolved[IdentityConfig], output: Path, as_json: bool, yes:
     varied wordings; its key is read from OPENAI_API_KEY. What it sends is checked: JSON, roles, the right name, no
     other model's. Train on the file with: nanochat train sft --data pocket,identity.jsonl:2
     """
-    from nanochat.commands.running import show_progress
     from nanochat.console.words import safe
     from nanochat.runtime.files import atomic_write_text, translate_os_errors
     from nanochat.stages.identity import make_identity
@@ -60,13 +61,13 @@ def identity(config: Resolved[IdentityConfig], output: Path, as_json: bool, yes:
             atomic_write_text(output, text)
     repeated = len(made.conversations) - made.different
     if repeated:
-        click.echo(f"warning: there are no more than {made.different:,} different ones; they repeat", err=True)
+        tell(f"there are no more than {made.different:,} different ones; they repeat", "warning")
     if config.value.url:
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in made.rejected.items())
         refused = f", rejected {sum(made.rejected.values()):,}" + (f" ({reasons})" if reasons else "")
-        click.echo(f"{safe(config.value.url)}: accepted {made.accepted:,}{refused}", err=True)
+        tell(f"{safe(config.value.url)}: accepted {made.accepted:,}{refused}")
         if made.gave_up:
-            click.echo(f"warning: stopped asking: {safe(made.gave_up)}; templates fill the rest", err=True)
+            tell(f"stopped asking: {safe(made.gave_up)}; templates fill the rest", "warning")
     if as_json:
         emit_json(
             {

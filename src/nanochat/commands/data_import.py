@@ -7,6 +7,7 @@ import os
 import click
 
 from nanochat.commands.options import base_dir_option, config_options, confirm, emit_json, json_option, yes_option
+from nanochat.commands.running import progress_options, show_progress
 from nanochat.config.importing import ImportConfig
 from nanochat.config.load import Resolved
 
@@ -16,6 +17,7 @@ from nanochat.config.load import Resolved
 @config_options(ImportConfig, "data.import")
 @click.option("--replace", is_flag=True, help="Put it in the place of another data set of that name; asks first.")
 @yes_option
+@progress_options()
 @base_dir_option
 @json_option
 def import_(
@@ -33,7 +35,6 @@ def import_(
 
     Equal documents are kept once, and the order is shuffled. Rows that cannot be read are left out, counted and named.
     """
-    from nanochat.commands.running import show_progress
     from nanochat.runtime.context import RunContext
     from nanochat.runtime.paths import resolve_paths
     from nanochat.stages.importing import import_texts

@@ -12,6 +12,7 @@ from click.shell_completion import CompletionItem
 
 from nanochat.commands.models import table
 from nanochat.commands.options import base_dir_option, emit_json, json_option
+from nanochat.commands.running import progress_options, show_progress
 
 if TYPE_CHECKING:
     from nanochat.data.listing import DataSetDetails, FoundDocument
@@ -103,6 +104,7 @@ def show(name: str, search: str | None, count: int, seed: int, full: bool, base_
 @click.argument("name", nargs=-1, shell_complete=complete_name)
 @click.option("--repair", is_flag=True, help="Download damaged files again, where they came from a server.")
 @click.option("--adopt", is_flag=True, help="Write a manifest for sound shards that have none.")
+@progress_options()
 @base_dir_option
 @json_option
 def verify(name: tuple[str, ...], repair: bool, adopt: bool, base_dir: str | None, as_json: bool) -> None:
@@ -111,7 +113,6 @@ def verify(name: tuple[str, ...], repair: bool, adopt: bool, base_dir: str | Non
     NAME: data sets to look at, by default all of them. What is damaged is named by file and row group, with exit
     code 1.
     """
-    from nanochat.commands.running import show_progress
     from nanochat.console.words import safe
     from nanochat.errors import DamagedError
     from nanochat.runtime.context import RunContext

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from nanochat.commands.options import base_dir_option, config_options, emit_json, json_option
+from nanochat.commands.running import progress_options, show_progress
 from nanochat.config.evaluate import ChatEvalConfig
 from nanochat.config.load import Resolved
 
@@ -12,6 +13,7 @@ from nanochat.config.load import Resolved
 @click.command()
 @click.argument("model", required=False)
 @config_options(ChatEvalConfig, "eval.chat")
+@progress_options()
 @base_dir_option
 @json_option
 def chat(model: str | None, config: Resolved[ChatEvalConfig], base_dir: str | None, as_json: bool) -> None:
@@ -21,7 +23,6 @@ def chat(model: str | None, config: Resolved[ChatEvalConfig], base_dir: str | No
     whose last messages are the right answers; an answer counts when it is the same but for case, white space and a
     final stop, or, where questions mark options with letters, when the right letter is the likeliest.
     """
-    from nanochat.commands.running import show_progress
     from nanochat.console.words import safe
     from nanochat.runtime.devices import open_context
     from nanochat.runtime.paths import resolve_paths

@@ -29,6 +29,7 @@ from nanochat.config.base import GlobalConfig
 from nanochat.config.fields import REQUIRED, OptionSpec, options_of
 from nanochat.config.load import Preset, Resolved, Settings, build
 from nanochat.config.sections import GLOBAL
+from nanochat.console.log_format import wants_json
 from nanochat.errors import NanochatError, UsageError
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ def config_options(
             help = f"TOML file with any of these settings, by themselves or in [{section}]; flags win."
             kind = click.Path(path_type=Path)
             options.append(click.Option(["--config", "config_file"], type=kind, metavar="FILE", help=help))
-        _add_options(command, options)
+        add_options(command, options)
         return command  # type: ignore[return-value]
 
     return decorate
@@ -174,7 +175,7 @@ def base_dir_option(function: F) -> F:
 
     The same flag before the sub-command (`nanochat --base-dir X chat`) counts when this one is not given.
     """
-    (spec,) = options_of(GlobalConfig)
+    spec = global_spec("base_dir")
 
     @functools.wraps(function)
     def command(*args: Any, base_dir: str | None, **params: Any) -> Any:
@@ -187,8 +188,13 @@ def base_dir_option(function: F) -> F:
         resolved: Resolved[GlobalConfig] = build(GlobalConfig, GLOBAL, flags, current_settings())
         return function(*args, base_dir=resolved.value.base_dir, **params)
 
-    _add_options(command, [FieldOption(spec)])
+    add_options(command, [FieldOption(spec)])
     return command  # type: ignore[return-value]
+
+
+def global_spec(name: str) -> OptionSpec:
+    """A setting that commands share, by its name."""
+    return next(spec for spec in options_of(GlobalConfig) if spec.name == name)
 
 
 def json_option(function: F) -> F:
@@ -225,6 +231,8 @@ def confirm(question: str, *, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise UsageError(f"cannot ask {question!r}: standard input is no terminal", "add --yes")
+    if wants_json():
+        raise UsageError(f"cannot ask {question!r}: standard error is for programs", "add --yes")
     if not click.confirm(question, err=True):
         raise NanochatError("nothing was changed", "answer y, or add --yes")
 
@@ -280,7 +288,7 @@ def _jsonable(value: Any) -> Any:
     return str(value)
 
 
-def _add_options(command: Any, options: list[click.Option]) -> None:
+def add_options(command: Any, options: list[click.Option]) -> None:
     """Puts options before those that decorators further down have added, in their own order."""
     # click reads this list from the last to the first; a copy, so that the wrapped function keeps its own.
     command.__click_params__ = [*getattr(command, "__click_params__", []), *reversed(options)]

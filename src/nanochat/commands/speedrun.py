@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from nanochat.commands.options import base_dir_option, config_options
+from nanochat.commands.running import chosen, progress_options, show_progress, tell
 from nanochat.config.load import Resolved
 from nanochat.config.speedrun import PRESETS, SpeedrunConfig
 from nanochat.runtime.events import Notice
@@ -27,6 +28,7 @@ QUESTIONS = (
 @click.command()
 @click.argument("preset", type=click.Choice(sorted(PRESETS)), default="pocket")
 @config_options(SpeedrunConfig, "speedrun")
+@progress_options(training=True)
 @base_dir_option
 @click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
 def speedrun(preset: str, config: Resolved[SpeedrunConfig], base_dir: str | None, dry_run: bool) -> None:
@@ -34,7 +36,6 @@ def speedrun(preset: str, config: Resolved[SpeedrunConfig], base_dir: str | None
 
     Stopped anywhere, the same command goes on where it was.
     """
-    from nanochat.commands.running import show_progress
     from nanochat.runtime.devices import open_context
     from nanochat.runtime.paths import resolve_paths
     from nanochat.stages.speedrun import STAGES, check_disk, make_plan
@@ -50,21 +51,26 @@ def speedrun(preset: str, config: Resolved[SpeedrunConfig], base_dir: str | None
         threads=value.threads,
     )
     plan = make_plan(recipe, context)
-    click.echo(plan_text(preset, recipe.base.tag, plan, context), err=not dry_run)
+    text = plan_text(preset, recipe.base.tag, plan, context, chosen().price_per_hour)
     if dry_run:
+        click.echo(text)
         return
+    tell(text)
     check_disk(plan, context.paths.base)
-    with show_progress(*STAGES) as on_event:
+    with show_progress(*STAGES, paths=context.paths) as on_event:
         for line in lacking:
             on_event(Notice(stage="base", level="warning", message=line))
         report = run(recipe, plan, context, on_event)
     _ask(context, recipe.base.tag)
-    click.echo(f"Report:  {report}", err=True)
-    click.echo("Go on with:  nanochat chat", err=True)
+    tell(f"Report:  {report}")
+    tell("Go on with:  nanochat chat")
 
 
-def plan_text(preset: str, tag: str, plan: Plan, context: RunContext) -> str:
+def plan_text(preset: str, tag: str, plan: Plan, context: RunContext, price_per_hour: float | None = None) -> str:
     """The plan as a person reads it before the run."""
+    from nanochat.console.words import money
+
+    cost = "" if price_per_hour is None else f", {money(plan.minutes / 60 * price_per_hour)}"
     compiled = "compiled" if context.compile else "not compiled"
     rows = (
         (
@@ -73,7 +79,7 @@ def plan_text(preset: str, tag: str, plan: Plan, context: RunContext) -> str:
         ),
         ("training", f"{plan.tokens / 1e6:.1f}M tokens, {plan.flops:.2g} FLOPs"),
         ("machine", f"{context.device}, {context.dtype}, {compiled}, {context.threads} threads"),
-        ("time", f"about {plan.minutes:.0f} minutes"),
+        ("time", f"about {plan.minutes:.0f} minutes{cost}"),
         ("memory", f"about {plan.memory_bytes / 2**30:.1f} GiB"),
         ("disk", f"about {plan.disk_bytes / 1e6:.0f} MB of {plan.free_disk_bytes / 1e9:.0f} GB free"),
         ("folder", str(context.paths.base)),

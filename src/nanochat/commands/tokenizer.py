@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from nanochat.commands.options import base_dir_option, config_options, emit_json, json_option
+from nanochat.commands.running import progress_options, show_progress
 from nanochat.config.data import TokenizerConfig
 from nanochat.config.load import Resolved
 
@@ -14,6 +15,7 @@ from nanochat.config.load import Resolved
 @click.command()
 @click.argument("source", nargs=-1, type=click.Path())
 @config_options(TokenizerConfig, "tokenizer.train")
+@progress_options()
 @base_dir_option
 @json_option
 def train(source: tuple[str, ...], config: Resolved[TokenizerConfig], base_dir: str | None, as_json: bool) -> None:
@@ -21,7 +23,6 @@ def train(source: tuple[str, ...], config: Resolved[TokenizerConfig], base_dir: 
 
     SOURCE: files, folders or patterns in quotes to learn from in its place, of the kinds that data import reads.
     """
-    from nanochat.commands.running import show_progress
     from nanochat.runtime.context import RunContext
     from nanochat.runtime.paths import resolve_paths
     from nanochat.stages.prepare import make_tokenizer

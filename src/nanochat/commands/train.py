@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from nanochat.commands.options import base_dir_option, config_options, emit_json, json_option
+from nanochat.commands.running import progress_options, show_progress
 from nanochat.config.load import Resolved
 from nanochat.config.train import BaseTrainConfig, MidTrainConfig, SftConfig, TrainConfig
 from nanochat.errors import UsageError
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @config_options(BaseTrainConfig, "train.base", config_file=True)
+@progress_options(training=True)
 @base_dir_option
 @click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
 @json_option
@@ -48,6 +50,7 @@ def base(config: Resolved[BaseTrainConfig], base_dir: str | None, dry_run: bool,
 
 @click.command()
 @config_options(MidTrainConfig, "train.mid", config_file=True)
+@progress_options(training=True)
 @base_dir_option
 @json_option
 def mid(config: Resolved[MidTrainConfig], base_dir: str | None, as_json: bool) -> None:
@@ -60,6 +63,7 @@ def mid(config: Resolved[MidTrainConfig], base_dir: str | None, as_json: bool) -
 
 @click.command()
 @config_options(SftConfig, "train.sft", config_file=True)
+@progress_options(training=True)
 @base_dir_option
 @json_option
 def sft(config: Resolved[SftConfig], base_dir: str | None, as_json: bool) -> None:
@@ -114,7 +118,6 @@ def _run(
     train: Callable[[RunContext, OnEvent], StageResult],
 ) -> None:
     """Open the machine, show the stage, print where the model is."""
-    from nanochat.commands.running import show_progress
     from nanochat.runtime.devices import open_context
     from nanochat.runtime.paths import resolve_paths
 
@@ -125,7 +128,7 @@ def _run(
         compile=config.compile,
         threads=config.threads,
     )
-    with show_progress(stage) as on_event:
+    with show_progress(stage, paths=context.paths) as on_event:
         for line in lacking:
             on_event(Notice(stage=stage, level="warning", message=line))
         result = train(context, on_event)

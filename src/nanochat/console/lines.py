@@ -1,4 +1,4 @@
-"""What a run looks like: the three lines of the live block, and the lines that stay.
+"""What a run looks like: the four lines of the live block, or one line of a log.
 
 A line is a list of parts; where it is too long, the least important parts are left out. Foreign text goes
 through `safe` and never through rich's markup.
@@ -13,11 +13,10 @@ from typing import NamedTuple
 
 from rich.text import Text
 
-from nanochat.console.tracker import StageTracker
-from nanochat.console.words import bar, duration, loss_text, safe, short, size, sparkline
-from nanochat.runtime.events import Evaluated, StageFinished
+from nanochat.console.tracker import CURVE_POINTS, StageTracker
+from nanochat.console.words import bar, condense, duration, loss_text, money, safe, short, size, sparkline
 
-BLOCK_LINES = 3
+BLOCK_LINES = 4
 
 
 class Part(NamedTuple):
@@ -30,12 +29,21 @@ class Part(NamedTuple):
 
 @dataclass(slots=True)
 class Board:
-    """What the live block shows. `finished` holds seconds, None for a stage that was done before."""
+    """What the live block shows. `finished` holds seconds, None for a stage that was done before.
+
+    `price_per_hour` is that of the whole machine in US dollars, from `started_at` on by the display's clock.
+    """
 
     stages: list[str]
     finished: dict[str, float | None] = field(default_factory=dict)
     current: StageTracker | None = None
     compiled: bool = False  # an earlier stage of this run compiled already: the next one is quicker
+    price_per_hour: float | None = None
+    started_at: float = 0.0
+
+    def cost(self, seconds: float) -> float | None:
+        """What the machine costs for so long; None where its price is unknown."""
+        return None if self.price_per_hour is None else self.price_per_hour * seconds / 3600
 
 
 def fit(parts: Sequence[Part], width: int | None, gap: str = "  ") -> Text:
@@ -53,18 +61,6 @@ def fit(parts: Sequence[Part], width: int | None, gap: str = "  ") -> Text:
         kept.remove(dropped)
 
 
-def fold(head: str, items: Sequence[Part], width: int | None) -> list[Text]:
-    """`head` and all items, on as many lines as `width` asks for; later ones begin below the first item."""
-    lines: list[list[Part]] = [[]]
-    room = None if width is None else width - Text(head).cell_len
-    for item in items:
-        if lines[-1] and room is not None and fit([*lines[-1], item], None).cell_len > room:
-            lines.append([])
-        lines[-1].append(item)
-    indent = " " * Text(head).cell_len
-    return [Text(indent if at else head) + fit(line, room) for at, line in enumerate(lines)]
-
-
 def block(board: Board, width: int, now: float) -> list[Text]:
     """The live block: always `BLOCK_LINES` lines, each of at most `width` cells.
 
@@ -77,11 +73,12 @@ def block(board: Board, width: int, now: float) -> list[Text]:
     if stage is None:
         coming = next((name for name in board.stages if name not in board.finished), None)
         below = [Part(f"  preparing {safe(coming)}…" if coming else "", "dim")]
-        return [stage_line(board, width, now), fit(below, width), Text()]
+        return [stage_line(board, width, now), fit(below, width), Text(), Text()]
     return [
         stage_line(board, width, now),
         _bar_line(stage, width, now),
-        _figures_line(board, stage, width, now),
+        _first_line(board, stage, width, now),
+        _second_line(board, stage, width, now),
     ]
 
 
@@ -118,7 +115,7 @@ def stage_line(board: Board, width: int, now: float) -> Text:
 
 def _bar_line(stage: StageTracker, width: int, now: float) -> Text:
     fraction = stage.fraction
-    filled, open_ = bar(fraction or 0.0, min(40, max(10, width - 40)))
+    filled, open_ = bar(fraction or 0.0, min(100, max(10, width - 46)))
     left = stage.left(now)
     if _before_first_step(stage):
         time_left = f"elapsed {duration(stage.elapsed(now))}"  # the line below is taken by words
@@ -139,24 +136,59 @@ def _bar_line(stage: StageTracker, width: int, now: float) -> Text:
     return line
 
 
-def _figures_line(board: Board, stage: StageTracker, width: int, now: float) -> Text:
+def _first_line(board: Board, stage: StageTracker, width: int, now: float) -> Text:
+    """What the stage is about: how well it learns, or what it works on."""
     if _before_first_step(stage):
         return fit([Part("  " + first_step_text(board, stage), "yellow")], width)
-    elapsed = Part(f"elapsed {duration(stage.elapsed(now))}", "dim", 1)
-    if stage.last is not None:
-        return fit(
-            [
-                Part(f"  loss {loss_text(stage.last.loss)}", "bold"),
-                Part(sparkline(stage.losses, min(30, max(8, width - 54))), "cyan", 3),
-                Part(f"{short(stage.last.tokens_per_s)} tok/s", "", 2),
-                Part(_mfu_text(stage), "", 5),
-                elapsed,
-                Part(_val_text(stage), "", 4),
-            ],
-            width,
-        )
-    rate = rate_text(stage)
-    return fit([Part(f"  {elapsed.text}", "dim"), Part(rate, "", 1), Part(safe(stage.detail))], width)
+    if stage.last is None:
+        elapsed = Part(f"  elapsed {duration(stage.elapsed(now))}", "dim")
+        return fit([elapsed, Part(rate_text(stage), "", 1), Part(safe(stage.detail))], width)
+    return fit(
+        [
+            Part(f"  loss {loss_text(stage.last.loss)}", "bold"),
+            Part(loss_curve(stage, min(CURVE_POINTS // 2, max(8, width - 40))), "cyan", 3),
+            Part(_val_text(stage), "", 1),
+            Part(_lr_text(stage), "", 2),
+        ],
+        width,
+    )
+
+
+def _second_line(board: Board, stage: StageTracker, width: int, now: float) -> Text:
+    """What it takes: speed, memory, time and money."""
+    cost = Part(cost_text(board, stage, now), "bold")
+    if stage.last is None:
+        return fit([Part(f"  {cost.text}" if cost.text else "", "bold")], width)
+    return fit(
+        [
+            Part(f"  {short(stage.last.tokens_per_s)} tok/s"),
+            Part(_mfu_text(stage), "", 2),
+            Part(_memory_text(stage), "", 1),
+            Part(f"elapsed {duration(stage.elapsed(now))}", "dim", 3),
+            cost,
+        ],
+        width,
+    )
+
+
+def loss_curve(stage: StageTracker, width: int) -> str:
+    """The losses of this run as columns, on a logarithmic scale: their first fall would hide the rest."""
+    points = condense(stage.losses.points, width)
+    return sparkline([math.log(loss) for loss in points] if min(points, default=0.0) > 0 else points, width)
+
+
+def cost_text(board: Board, stage: StageTracker, now: float) -> str:
+    """`$0.12 of $0.48`; where more stages come after this one, `$0.12, base ends at $0.48`."""
+    spent = board.cost(now - board.started_at)
+    if spent is None:
+        return ""
+    left = stage.left(now)
+    to_come = board.cost(left) if left is not None else None
+    alone = len(board.stages) == 1
+    if to_come is None or not (alone or stage.training):
+        return money(spent)
+    total = money(spent + to_come)
+    return f"{money(spent)} of {total}" if alone else f"{money(spent)}, {safe(stage.name)} ends at {total}"
 
 
 def _before_first_step(stage: StageTracker) -> bool:
@@ -191,7 +223,7 @@ def rate_text(stage: StageTracker) -> str:
     return f"{size(rate)}/s" if stage.unit == "bytes" else f"{short(rate)} {safe(stage.unit)}/s"
 
 
-def log_line(stage: StageTracker, now: float) -> Text:
+def log_line(board: Board, stage: StageTracker, now: float) -> Text:
     """The state as one line, for a log."""
     percent = stage.percent
     left = stage.left(now)
@@ -201,65 +233,17 @@ def log_line(stage: StageTracker, now: float) -> Text:
         parts += [
             Part(f"loss {loss_text(stage.last.loss)}"),
             Part(_val_text(stage)),
+            Part(_lr_text(stage)),
             Part(f"{short(stage.last.tokens_per_s)} tok/s"),
             Part(_mfu_text(stage)),
+            Part(_memory_text(stage)),
         ]
     else:
         parts += [Part(rate_text(stage)), Part(safe(stage.detail))]
     parts.append(Part(f"elapsed {duration(stage.elapsed(now))}"))
     parts.append(Part(f"{duration(left)} left" if left is not None else ""))
+    parts.append(Part(cost_text(board, stage, now)))
     return fit(parts, None)
-
-
-def finished_line(event: StageFinished, stage: StageTracker | None, seconds: float, width: int | None) -> Text:
-    """`✓ base  110 steps  loss 8.32 → 1.92  val 0.61 bpb  0:58  (15.3k tok/s)`.
-
-    Args:
-        event: its summary is believed first.
-        stage: what was seen of the stage.
-        seconds: it took.
-        width: cells, or None.
-    """
-    head = Part(f"✓ {safe(event.stage)}", "green")
-    if event.skipped:
-        return fit([head, Part("done before", "dim")], width)
-    summary = {key: value for key, value in event.summary.items() if isinstance(value, int | float)}
-    parts = [head]
-    if stage is not None and stage.training:
-        first = summary.get("first_loss", stage.losses[0] if stage.losses else None)
-        last = summary.get("train_loss", stage.losses[-1] if stage.losses else None)
-        val = summary.get("val_bpb", stage.val_bpb)
-        rate = stage.tokens_per_s
-        parts += [
-            Part(f"{event.step:,} step{'' if event.step == 1 else 's'}", "", 4),
-            Part(f"loss {loss_text(first)} → {loss_text(last)}" if first is not None and last is not None else ""),
-            Part(f"val {loss_text(val)} bpb" if val is not None else "", "", 3),
-            Part(duration(seconds), "", 2),
-            Part(f"({short(rate)} tok/s)" if rate is not None else "", "dim", 5),
-            Part(f"{size(summary['peak_memory_bytes'])} at most" if "peak_memory_bytes" in summary else "", "dim", 6),
-        ]
-        return fit(parts, width)
-    if "shards" in summary:
-        parts.append(Part(f"{summary['shards']:,} shard{'' if summary['shards'] == 1 else 's'}"))
-    if "bytes" in summary:
-        parts.append(Part(size(summary["bytes"])))
-    if "vocab_size" in summary:
-        parts.append(Part(f"{summary['vocab_size']:,} tokens"))
-    parts.append(Part(duration(seconds)))
-    if "counting_s" in summary and "merging_s" in summary:
-        split = f"(counting {summary['counting_s']:.2f} s, merging {summary['merging_s']:.2f} s)"
-        parts.append(Part(split, "dim", 5))
-    return fit(parts, width)
-
-
-def score_lines(stage: str, scores: Sequence[Evaluated], width: int | None) -> list[Text]:
-    """`  sft  facts 98%  arithmetic 96%  counting 92%`, on several lines where it must be."""
-    items = [Part(f"{safe(score.name)} {_percent(score.value)}") for score in scores]
-    return fold(f"  {safe(stage):<4}  ", items, width)
-
-
-def _percent(value: float) -> str:
-    return f"{value:.0%}" if math.isfinite(value) else "?"
 
 
 def _mfu_text(stage: StageTracker) -> str:
@@ -267,6 +251,16 @@ def _mfu_text(stage: StageTracker) -> str:
     if stage.peak_known is None:
         return ""
     return f"mfu {stage.mfu:.0%}" if stage.mfu is not None else "mfu n/a"
+
+
+def _memory_text(stage: StageTracker) -> str:
+    """The most it has held so far."""
+    return f"mem {size(stage.last.memory_bytes)}" if stage.last and stage.last.memory_bytes else ""
+
+
+def _lr_text(stage: StageTracker) -> str:
+    """The learning rate as a share of its peak."""
+    return f"lr ×{stage.last.lr_multiplier:.2f}" if stage.last else ""
 
 
 def _val_text(stage: StageTracker) -> str:

@@ -18,16 +18,8 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
 from rich.text import Text
 
-from nanochat.console.lines import (
-    Board,
-    Part,
-    block,
-    finished_line,
-    first_step_text,
-    fit,
-    log_line,
-    score_lines,
-)
+from nanochat.console.kept import finished_line, score_lines, spent_line
+from nanochat.console.lines import Board, Part, block, first_step_text, fit, log_line
 from nanochat.console.tracker import StageTracker
 from nanochat.console.words import safe, to_ascii
 from nanochat.runtime.events import (
@@ -53,6 +45,7 @@ class ConsoleProgress:
     Args:
         stages: the pipeline that is shown, in order; `("base",)` for a single stage.
         console: a rich console, on stderr.
+        price_per_hour: of the whole machine in US dollars, to show what the run costs.
         log_every_s: at most one line of progress in this time where there is no live block.
         clock: seconds; for tests.
     """
@@ -62,6 +55,7 @@ class ConsoleProgress:
         stages: Sequence[str],
         *,
         console: Console,
+        price_per_hour: float | None = None,
         log_every_s: float = 10.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -70,7 +64,7 @@ class ConsoleProgress:
         self._ascii = not str(getattr(console.file, "encoding", None) or "utf-8").lower().startswith("utf")
         self._log_every_s = log_every_s
         self._clock = clock
-        self._board = Board(stages=list(stages))
+        self._board = Board(stages=list(stages), price_per_hour=price_per_hour, started_at=clock())
         self._scores: list[Evaluated] = []
         self._next_log_at = clock() + log_every_s
         self._live: Live | None = None
@@ -84,6 +78,8 @@ class ConsoleProgress:
     ) -> None:
         try:
             self._print_scores()
+            if self._board.price_per_hour is not None:
+                self._print(spent_line(self._board, self._clock()))
         finally:
             self._stop()
 
@@ -214,7 +210,7 @@ class ConsoleProgress:
         if self._alive or now < self._next_log_at or self._board.current is None:
             return
         self._next_log_at = now + self._log_every_s
-        self._print(log_line(self._board.current, now))
+        self._print(log_line(self._board, self._board.current, now))
 
     @property
     def _width(self) -> int | None:

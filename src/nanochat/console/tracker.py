@@ -8,12 +8,12 @@ steps.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from nanochat.runtime.events import BetweenSteps, StageProgress, StageStarted, StepDone
 
 TRAINING = frozenset({"base", "mid", "sft", "rl"})
-LOSSES_KEPT = 30
+CURVE_POINTS = 128  # of which half to all are in use: a block is at most as wide as half of them
 MEMORY_S = 300.0  # the pace forgets over this long, so that it spans several validations
 
 
@@ -94,6 +94,35 @@ class SideWork:
         return (self.seconds or 0.0) if planned and step > self.last else 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """All values of a run so far in bounded memory: means of as many neighbours as it takes.
+
+    Attributes:
+        points: means of `stride` values each.
+        stride: doubles when there are `CURVE_POINTS` of them.
+        rest: sum of the values since the last point.
+        rest_count: how many these are.
+    """
+
+    points: tuple[float, ...] = ()
+    stride: int = 1
+    rest: float = 0.0
+    rest_count: int = 0
+
+    def add(self, value: float) -> Curve:
+        """The curve with one more value; one that is not finite changes nothing."""
+        if not math.isfinite(value):
+            return self
+        if self.rest_count + 1 < self.stride:
+            return replace(self, rest=self.rest + value, rest_count=self.rest_count + 1)
+        points = (*self.points, (self.rest + value) / self.stride)
+        if len(points) < CURVE_POINTS:
+            return Curve(points, self.stride)
+        halved = tuple((one + two) / 2 for one, two in zip(points[::2], points[1::2], strict=True))
+        return Curve(halved, 2 * self.stride)
+
+
 @dataclass(slots=True)
 class StageTracker:
     """One stage of this run.
@@ -108,7 +137,7 @@ class StageTracker:
         unit: steps, bytes, characters, merges, tasks, ...
         detail: what is being worked on.
         pace: of `done`; of steps without the first one, which compiles.
-        losses: of the last steps.
+        losses: of all steps of this run.
         first: first step of this run.
         last: newest step.
         val_bpb: newest validation.
@@ -126,7 +155,7 @@ class StageTracker:
     unit: str = ""
     detail: str = ""
     pace: Pace = field(default_factory=Pace)
-    losses: tuple[float, ...] = ()
+    losses: Curve = Curve()
     first: StepDone | None = None
     last: StepDone | None = None
     val_bpb: float | None = None
@@ -167,7 +196,7 @@ class StageTracker:
         """One optimizer step."""
         self.training, self.unit = True, "steps"
         self.done, self.total = event.step, event.total_steps
-        self.losses = (*self.losses, event.loss)[-LOSSES_KEPT:]
+        self.losses = self.losses.add(event.loss)
         self.pace.add(event.step, now - self.aside_s)
         self.first = self.first or event
         self.last = event

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import unicodedata
 from collections.abc import Sequence
 
 SPARKS = "▁▂▃▄▅▆▇█"
-_ASCII = str.maketrans({"✓": "+", "▸": ">", "·": ".", "→": ">", "━": "#", "─": "-", "…": "."}) | str.maketrans(
-    SPARKS, "__.--==#"
-)
+_ASCII = str.maketrans(
+    {"✓": "+", "▸": ">", "·": ".", "→": ">", "━": "#", "─": "-", "…": ".", "×": "x"}
+) | str.maketrans(SPARKS, "__.--==#")
 UNSEEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")  # control, bidi and joiners, surrogates, unassigned
 
 
@@ -55,10 +56,25 @@ def loss_text(value: float) -> str:
     return f"{value:.2f}" if not abs(value) < 0.1 else f"{value:.3f}"
 
 
+def money(dollars: float) -> str:
+    """$0.004, $0.12, $1,234: cents where they count."""
+    if not math.isfinite(dollars):
+        return "$?"
+    return f"${dollars:,.{3 if abs(dollars) < 0.0995 else 2 if abs(dollars) < 99.5 else 0}f}"
+
+
 def bar(fraction: float, width: int) -> tuple[str, str]:
     """The done and the open part of a bar of `width` cells."""
     filled = int(min(1.0, max(0.0, fraction)) * width)
     return "━" * filled, "─" * (width - filled)
+
+
+def condense(values: Sequence[float], width: int) -> list[float]:
+    """At most `width` values: means of equal parts of them, in order."""
+    if width < 1 or len(values) <= width:
+        return list(values)
+    edges = [round(at * len(values) / width) for at in range(width + 1)]
+    return [sum(values[start:end]) / (end - start) for start, end in itertools.pairwise(edges)]
 
 
 def sparkline(values: Sequence[float], width: int) -> str:

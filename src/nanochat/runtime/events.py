@@ -10,7 +10,7 @@ import dataclasses
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -153,6 +153,17 @@ def to_nobody(event: Event) -> None:
     """The consumer of all but the first of several processes."""
 
 
+def record_of(event: Event, at: float | None = None) -> dict[str, Any]:
+    """An event as an object of JSON: its name, its time and its fields.
+
+    Args:
+        event: any.
+        at: Unix time in seconds, by default now.
+    """
+    fields = _strict(event)
+    return {"event": type(event).__name__, "time": round(time.time() if at is None else at, 3), **fields}
+
+
 class EventLog:
     """Appends events to a JSON-lines file, one flushed line each; readable while it grows.
 
@@ -169,11 +180,10 @@ class EventLog:
         Raises:
             StorageError: the file cannot be written.
         """
-        fields = {name: _strict(value) for name, value in dataclasses.asdict(event).items()}
-        record = {"event": type(event).__name__, "time": round(time.time(), 3), **fields}
+        line = json.dumps(record_of(event), ensure_ascii=False) + "\n"
         with translate_os_errors(self.path):
             file = self._file or self._open()
-            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+            file.write(line)
             file.flush()
 
     def _open(self) -> TextIO:
@@ -201,15 +211,29 @@ class EventLog:
 
 
 def _strict(value: Any) -> Any:
-    """JSON has no NaN and no infinity: null stands for them."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    """A value as JSON has it: objects, lists and plain values; null for NaN and infinities, which it has not."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, str | int):
+        return value
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _strict(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {key: _strict(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(item) for item in value]
+    return value
 
 
 def read_events(path: Path) -> list[dict[str, Any]]:
     """All whole lines of an event log; a missing file is an empty log, a broken line is passed over."""
+    return list(iterate_events(path))
+
+
+def iterate_events(path: Path) -> Iterator[dict[str, Any]]:
+    """The same, one at a time: a long run's log is large."""
     if not path.exists():
-        return []
-    events = []
+        return
     with path.open(encoding="utf-8", errors="replace") as file:
         for line in file:
             try:
@@ -217,5 +241,4 @@ def read_events(path: Path) -> list[dict[str, Any]]:
             except ValueError:
                 continue
             if isinstance(record, dict):
-                events.append(record)
-    return events
+                yield record
