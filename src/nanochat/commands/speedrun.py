@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from nanochat.commands.launching import launch_options, ran_elsewhere
 from nanochat.commands.options import base_dir_option, config_options
 from nanochat.config.load import Resolved
 from nanochat.config.speedrun import PRESETS, SpeedrunConfig
 from nanochat.runtime.events import Notice
+from nanochat.runtime.launch import Asked
 
 if TYPE_CHECKING:
     from nanochat.runtime.context import RunContext
@@ -28,20 +30,23 @@ QUESTIONS = (
 @click.argument("preset", type=click.Choice(sorted(PRESETS)), default="pocket")
 @config_options(SpeedrunConfig, "speedrun")
 @base_dir_option
+@launch_options
 @click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
-def speedrun(preset: str, config: Resolved[SpeedrunConfig], base_dir: str | None, dry_run: bool) -> None:
+def speedrun(preset: str, config: Resolved[SpeedrunConfig], base_dir: str | None, launch: Asked, dry_run: bool) -> None:
     """Train a chat model end to end and ask it a few questions.
 
     Stopped anywhere, the same command goes on where it was.
     """
+    value = config.value
+    recipe = PRESETS[preset](value)
+    if not dry_run and ran_elsewhere(launch, value.device):
+        return
     from nanochat.commands.running import show_progress
     from nanochat.runtime.devices import open_context
     from nanochat.runtime.paths import resolve_paths
     from nanochat.stages.speedrun import STAGES, check_disk, make_plan
     from nanochat.stages.speedrun import speedrun as run
 
-    value = config.value
-    recipe = PRESETS[preset](value)
     context, lacking = open_context(
         resolve_paths(base_dir, {}),
         device=value.device,

@@ -18,6 +18,7 @@ from itertools import count
 from typing import Any, TypeVar
 
 from nanochat.errors import NanochatError, UsageError
+from nanochat.runtime.launch_worker import depart, start_pulse
 
 T = TypeVar("T")
 
@@ -147,6 +148,7 @@ def join(environ: Mapping[str, str], device: str) -> Processes:
         world_size=world_size,
         timeout=COLLECTIVE_LIMIT,
     )
+    start_pulse(store, rank, world_size, environ)
     return Processes(
         rank=rank,
         world_size=world_size,
@@ -162,4 +164,5 @@ def leave(processes: Processes) -> None:
         import torch.distributed as dist
 
         processes.total([0.0])  # the store must not go before everyone has read what is in it
+        depart()
         dist.destroy_process_group()
