@@ -7,21 +7,21 @@ traceback.
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
 import click
 from click.shell_completion import CompletionItem
 
+from nanochat.console.failures import failure, memory_failure, os_failure, stdout_is_closed, usage_failure
 from nanochat.console.log_format import LOG_FORMAT, named_in, wants_json
-from nanochat.errors import NanochatError, OutOfMemoryError
+from nanochat.errors import NanochatError
+from nanochat.runtime.launch_ending import Ending
 
 PROGRAM = "nanochat"
 COMPLETE_VARIABLE = "_NANOCHAT_COMPLETE"
@@ -192,13 +192,29 @@ root = LazyGroup(
 
 
 def entry() -> NoReturn:
-    """The console script: runs the command of `sys.argv` and exits with its code."""
-    signal.signal(signal.SIGTERM, _on_sigterm)
-    code = main()
-    for name in ("SIGTERM", "SIGUSR1"):  # torch takes half a second to leave: a signal then must not change the answer
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
-    sys.exit(code)
+    """The console script: runs the command of `sys.argv` and exits with its code.
+
+    One of several processes tells its end to whoever started it, see `runtime.launch_worker`.
+    """
+    _on_signals(_leave)
+    if _is_worker():
+        from nanochat.runtime.launch_worker import begin
+
+        begin(os.environ)
+    try:
+        ending = _run(sys.argv[1:])
+    except SystemExit as stop:
+        ending = Ending(exit_code=stop.code if isinstance(stop.code, int) else 1)
+    except Exception as error:
+        if not _is_worker() and not wants_json():
+            raise
+        ending = _bug(error)
+    _on_signals(signal.SIG_IGN)  # torch takes half a second to leave: a signal then must not change the answer
+    if not _is_worker():  # asked again: SLURM's tasks learn in the command that they are
+        sys.exit(_tell(ending))
+    from nanochat.runtime.launch_worker import part
+
+    sys.exit(part(os.environ, ending))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -210,150 +226,90 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         Exception: a bug, as it was raised; where stderr is for programs it is printed too.
     """
-    args = list(sys.argv[1:] if argv is None else argv)
-    LOG_FORMAT.set(named_in(args))
     try:
-        return _answer(args)
+        return _tell(_run(list(sys.argv[1:] if argv is None else argv)))
     except Exception as error:
         if not wants_json():
             raise
-        return _fail_bug(error)
+        return _tell(_bug(error))
 
 
-def _answer(args: list[str]) -> int:
+def _is_worker() -> bool:
+    """Whether this is one of several processes."""
+    if "RANK" not in os.environ:
+        return False
+    from nanochat.runtime.processes import is_worker
+
+    return is_worker(os.environ)
+
+
+def _bug(error: Exception) -> Ending:
+    from nanochat.runtime.launch_worker import ending_of
+
+    return ending_of(error)
+
+
+def _tell(ending: Ending) -> int:
+    if wants_json() and (ending.message or ending.trace):
+        from nanochat.console.json_lines import write_ending
+
+        write_ending(ending)
+        return ending.exit_code
+    for label, line in (("error", ending.message), ("hint", ending.hint)):
+        if line:
+            click.echo(f"{label}: {line}", err=True)
+    return ending.exit_code
+
+
+def _run(args: list[str]) -> Ending:
+    """Runs one command; how it ended, in words where there is something to say."""
+    LOG_FORMAT.set(named_in(args))
     try:
-        code = _run(args)
+        code = _invoke(args)
         sys.stdout.flush()
-        return code
+        return Ending(exit_code=code)
     except NanochatError as error:
-        return _fail(error.message, error.hint, error.exit_code)
+        return failure(error.message, error.hint, error.exit_code)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.ctx.get_help(), err=True)
-        return error.exit_code
+        return Ending(exit_code=error.exit_code)
     except click.UsageError as error:
-        return _fail(_usage_message(error), _usage_hint(error, args), error.exit_code)
+        return usage_failure(error, f"{PROGRAM} {_command_name(args)}".strip())
     except click.ClickException as error:
-        return _fail(error.format_message(), "", error.exit_code)
+        return failure(error.format_message(), "", error.exit_code)
     except click.Abort as error:
         if isinstance(error.__cause__ or error.__context__, EOFError):
-            return _fail("input ended before an answer", "add --yes, or run it in a terminal", 1)
-        return _fail("interrupted", "", 130)
+            return failure("input ended before an answer", "add --yes, or run it in a terminal", 1)
+        return failure("interrupted", "", 130)
     except KeyboardInterrupt:
-        return _fail("interrupted", "", 130)
+        return failure("interrupted", "", 130)
     except BrokenPipeError:
-        if not _stdout_is_closed():
+        if not stdout_is_closed():
             raise
-        return 128 + 13  # as if SIGPIPE had ended us: `nanochat models list | head -1` is no error to talk about
+        # as if SIGPIPE had ended us: `nanochat models list | head -1` is no error to talk about
+        return Ending(exit_code=128 + 13)
     except OSError as error:
-        return _fail_os(error)
+        return os_failure(error)
     except (MemoryError, RuntimeError) as error:
         from nanochat.runtime.memory import is_out_of_memory
 
         if not is_out_of_memory(error):
             raise
-        return _fail_memory(error, args)
+        return memory_failure(error, _memory_hint(args))
 
 
-def _run(args: list[str]) -> int:
+def _invoke(args: list[str]) -> int:
     instruction = os.environ.get(COMPLETE_VARIABLE)
     if instruction:
         from click.shell_completion import shell_complete
 
         return shell_complete(root, {}, PROGRAM, COMPLETE_VARIABLE, instruction)
     try:
-        with root.make_context(PROGRAM, args.copy()) as ctx:
+        with root.make_context(PROGRAM, args.copy(), obj=tuple(args)) as ctx:  # the words, to start them elsewhere
             root.invoke(ctx)
     except click.exceptions.Exit as stop:
         return stop.exit_code
     return 0
-
-
-def _fail(message: str, hint: str, code: int) -> int:
-    """Prints what happened and what to do next, one line each, and returns the exit code."""
-    if wants_json():
-        from nanochat.console.json_lines import write_error
-
-        write_error(_one_line(message), _one_line(hint), code)
-        return code
-    click.echo(f"error: {_one_line(message)}", err=True)
-    if hint:
-        click.echo(f"hint: {_one_line(hint)}", err=True)
-    return code
-
-
-def _fail_bug(error: Exception) -> int:
-    """A bug as one line of JSON that holds the traceback."""
-    import traceback
-
-    from nanochat.console.json_lines import write_error
-
-    message = _one_line(f"{type(error).__name__}: {error}")
-    write_error(message, "this is a bug", 1, traceback="".join(traceback.format_exception(error)))
-    return 1
-
-
-def _one_line(text: str) -> str:
-    from nanochat.console.words import safe  # names of files and what manifests say may come from strangers
-
-    return safe(" ".join(text.split()))
-
-
-def _usage_message(error: click.UsageError) -> str:
-    """The message in our words: `no such option --dept; did you mean --depth?`."""
-    if isinstance(error, click.NoSuchOption):
-        return f"no such option {error.option_name}{_suggest(error.possibilities)}"
-    if isinstance(error, click.exceptions.NoSuchCommand):
-        return f"no such command {error.command_name!r}{_suggest(_close_commands(error))}"
-    if isinstance(error, click.MissingParameter) and error.param is not None:
-        choices = error.param.type.get_missing_message(param=error.param, ctx=error.ctx) or ""
-        return f"{_label(error.param)} is not given. {choices}".rstrip(" .")
-    if isinstance(error, click.BadParameter) and error.param is not None:
-        return f"{_label(error.param)}: {error.message.rstrip('.')}"
-    message = _one_line(error.format_message())
-    return message[:1].lower() + message[1:].rstrip(".")
-
-
-def _usage_hint(error: click.UsageError, args: Sequence[str]) -> str:
-    name = error.ctx.command_path if error.ctx else f"{PROGRAM} {_command_name(args)}".strip()
-    return f"{name} --help"
-
-
-def _label(param: click.Parameter) -> str:
-    """The flag of an option, the word in capitals of an argument."""
-    return max(param.opts, key=len) if isinstance(param, click.Option) else (param.name or "").upper()
-
-
-def _close_commands(error: click.exceptions.NoSuchCommand) -> list[str]:
-    from difflib import get_close_matches
-
-    group = error.ctx.command if error.ctx else root
-    names = group.list_commands(error.ctx) if error.ctx and isinstance(group, LazyGroup) else []
-    return get_close_matches(error.command_name, names)
-
-
-def _suggest(possibilities: list[str] | None) -> str:
-    return f"; did you mean {possibilities[0]}?" if possibilities else ""
-
-
-def _fail_os(error: OSError) -> int:
-    """Errors of the file system that a person can mend; others are bugs and are raised again."""
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    refused = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ENOTDIR)
-    if not full and not (refused and error.filename):
-        raise error
-    from nanochat.runtime.files import translate_os_errors
-
-    try:
-        with translate_os_errors(Path("the disk")):
-            raise error
-    except NanochatError as translated:
-        return _fail(translated.message, translated.hint, translated.exit_code)
-
-
-def _fail_memory(error: BaseException, args: Sequence[str]) -> int:
-    detail = str(error).strip().split("\n")[0]
-    message = f"out of memory: {detail}" if detail else "out of memory"
-    return _fail(message, _memory_hint(args), OutOfMemoryError.exit_code)
 
 
 def _command_name(args: Sequence[str]) -> str:
@@ -373,22 +329,12 @@ def _memory_hint(args: Sequence[str]) -> str:
     return _MEMORY_HINT
 
 
-def _stdout_is_closed() -> bool:
-    """Whether the reader of our output has gone; if so the rest goes to nowhere, so that exit is quiet."""
-    import select
-
-    try:
-        stdout = sys.stdout.fileno()
-        poll = select.poll()  # not on Windows, where a closed pipe is another error anyway
-    except (AttributeError, OSError, ValueError):
-        return False
-    poll.register(stdout, 0)
-    if not poll.poll(0):  # nothing was asked for, so any answer is POLLERR or POLLHUP
-        return False
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stdout)
-    return True
+def _on_signals(handler: Any) -> None:
+    for name in ("SIGTERM", "SIGUSR1"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), handler)
 
 
-def _on_sigterm(number: int, frame: FrameType | None) -> NoReturn:
+def _leave(number: int, frame: FrameType | None) -> NoReturn:
     """Ends the process through `finally` blocks; a stage that can save replaces this while it runs."""
     sys.exit(128 + number)

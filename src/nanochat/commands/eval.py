@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import click
 
+from nanochat.commands.launching import launch_options, ran_elsewhere
 from nanochat.commands.options import base_dir_option, config_options, emit_json, json_option
 from nanochat.commands.running import progress_options, show_progress
 from nanochat.config.evaluate import ChatEvalConfig
 from nanochat.config.load import Resolved
+from nanochat.runtime.launch import Asked
 
 
 @click.command()
@@ -15,20 +17,25 @@ from nanochat.config.load import Resolved
 @config_options(ChatEvalConfig, "eval.chat")
 @progress_options()
 @base_dir_option
+@launch_options
 @json_option
-def chat(model: str | None, config: Resolved[ChatEvalConfig], base_dir: str | None, as_json: bool) -> None:
+def chat(
+    model: str | None, config: Resolved[ChatEvalConfig], base_dir: str | None, launch: Asked, as_json: bool
+) -> None:
     """Score a model on tasks, with intervals.
 
     MODEL is a selector such as pocket:sft; nothing means the newest. A file among the tasks holds conversations
     whose last messages are the right answers; an answer counts when it is the same but for case, white space and a
     final stop, or, where questions mark options with letters, when the right letter is the likeliest.
     """
+    value = config.value
+    if ran_elsewhere(launch, value.device):
+        return
     from nanochat.console.words import safe
     from nanochat.runtime.devices import open_context
     from nanochat.runtime.paths import resolve_paths
     from nanochat.stages.evaluate import evaluate_chat
 
-    value = config.value
     context, _ = open_context(
         resolve_paths(base_dir, {}),
         device=value.device,

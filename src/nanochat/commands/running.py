@@ -12,6 +12,7 @@ What was chosen travels in click's context, so a command's own parameters stay t
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from nanochat.config.load import build
 from nanochat.config.sections import GLOBAL
 from nanochat.console.log_format import LOG_FORMAT, wants_json
 from nanochat.runtime.events import Event, Notice, OnEvent
+from nanochat.runtime.processes import is_first
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -124,7 +126,7 @@ def show_progress(*stages: str, paths: Paths | None = None) -> Iterator[Display]
 
             progress = ConsoleProgress(stages, console=human_console(), price_per_hour=shown.price_per_hour)
             display = stack.enter_context(progress)
-        if not shown.loggers or paths is None:
+        if not shown.loggers or paths is None or not is_first(os.environ):
             yield display
             return
         from nanochat.loggers.attach import attach_loggers

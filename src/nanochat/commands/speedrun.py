@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from nanochat.commands.launching import launch_options, ran_elsewhere
 from nanochat.commands.options import base_dir_option, config_options
 from nanochat.commands.running import chosen, progress_options, show_progress, tell
 from nanochat.config.load import Resolved
 from nanochat.config.speedrun import PRESETS, SpeedrunConfig
 from nanochat.runtime.events import Notice
+from nanochat.runtime.launch import Asked
 
 if TYPE_CHECKING:
     from nanochat.runtime.context import RunContext
@@ -30,19 +32,22 @@ QUESTIONS = (
 @config_options(SpeedrunConfig, "speedrun")
 @progress_options(training=True)
 @base_dir_option
+@launch_options
 @click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
-def speedrun(preset: str, config: Resolved[SpeedrunConfig], base_dir: str | None, dry_run: bool) -> None:
+def speedrun(preset: str, config: Resolved[SpeedrunConfig], base_dir: str | None, launch: Asked, dry_run: bool) -> None:
     """Train a chat model end to end and ask it a few questions.
 
     Stopped anywhere, the same command goes on where it was.
     """
+    value = config.value
+    recipe = PRESETS[preset](value)
+    if not dry_run and ran_elsewhere(launch, value.device):
+        return
     from nanochat.runtime.devices import open_context
     from nanochat.runtime.paths import resolve_paths
     from nanochat.stages.speedrun import STAGES, check_disk, make_plan
     from nanochat.stages.speedrun import speedrun as run
 
-    value = config.value
-    recipe = PRESETS[preset](value)
     context, lacking = open_context(
         resolve_paths(base_dir, {}),
         device=value.device,
@@ -61,7 +66,8 @@ def speedrun(preset: str, config: Resolved[SpeedrunConfig], base_dir: str | None
         for line in lacking:
             on_event(Notice(stage="base", level="warning", message=line))
         report = run(recipe, plan, context, on_event)
-    _ask(context, recipe.base.tag)
+    if context.processes.first:
+        _ask(context, recipe.base.tag)
     tell(f"Report:  {report}")
     tell("Go on with:  nanochat chat")
 

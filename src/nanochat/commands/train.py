@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from nanochat.commands.launching import launch_options, ran_elsewhere
 from nanochat.commands.options import base_dir_option, config_options, emit_json, json_option
 from nanochat.commands.running import progress_options, show_progress
 from nanochat.config.load import Resolved
@@ -15,6 +16,7 @@ from nanochat.config.train import BaseTrainConfig, MidTrainConfig, SftConfig, Tr
 from nanochat.errors import UsageError
 from nanochat.runtime.context import RunContext
 from nanochat.runtime.events import Notice, OnEvent
+from nanochat.runtime.launch import Asked
 
 if TYPE_CHECKING:
     from nanochat.stages.folder import StageResult
@@ -24,9 +26,10 @@ if TYPE_CHECKING:
 @config_options(BaseTrainConfig, "train.base", config_file=True)
 @progress_options(training=True)
 @base_dir_option
+@launch_options
 @click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
 @json_option
-def base(config: Resolved[BaseTrainConfig], base_dir: str | None, dry_run: bool, as_json: bool) -> None:
+def base(config: Resolved[BaseTrainConfig], base_dir: str | None, launch: Asked, dry_run: bool, as_json: bool) -> None:
     """Pretrain a model on text.
 
     With --from it goes on with a model there is, on other data or with a longer context.
@@ -43,6 +46,8 @@ def base(config: Resolved[BaseTrainConfig], base_dir: str | None, dry_run: bool,
         else:
             click.echo("\n".join(plan.lines()))
         return
+    if ran_elsewhere(launch, value.device):
+        return
     from nanochat.stages.pretrain import pretrain
 
     _run("base", value, base_dir, as_json, lambda context, on_event: pretrain(value, context, on_event))
@@ -52,12 +57,15 @@ def base(config: Resolved[BaseTrainConfig], base_dir: str | None, dry_run: bool,
 @config_options(MidTrainConfig, "train.mid", config_file=True)
 @progress_options(training=True)
 @base_dir_option
+@launch_options
 @json_option
-def mid(config: Resolved[MidTrainConfig], base_dir: str | None, as_json: bool) -> None:
+def mid(config: Resolved[MidTrainConfig], base_dir: str | None, launch: Asked, as_json: bool) -> None:
     """Teach a base model the form of a conversation."""
+    value = config.value
+    if ran_elsewhere(launch, value.device):
+        return
     from nanochat.stages.finetune import midtrain
 
-    value = config.value
     _run("mid", value, base_dir, as_json, lambda context, on_event: midtrain(value, context, on_event))
 
 
@@ -65,12 +73,15 @@ def mid(config: Resolved[MidTrainConfig], base_dir: str | None, as_json: bool) -
 @config_options(SftConfig, "train.sft", config_file=True)
 @progress_options(training=True)
 @base_dir_option
+@launch_options
 @json_option
-def sft(config: Resolved[SftConfig], base_dir: str | None, as_json: bool) -> None:
+def sft(config: Resolved[SftConfig], base_dir: str | None, launch: Asked, as_json: bool) -> None:
     """Fine-tune a model on the answers of conversations."""
+    value = config.value
+    if ran_elsewhere(launch, value.device):
+        return
     from nanochat.stages.finetune import sft
 
-    value = config.value
     _run("sft", value, base_dir, as_json, lambda context, on_event: sft(value, context, on_event))
 
 

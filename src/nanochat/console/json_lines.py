@@ -16,6 +16,7 @@ from typing import Any, Self, TextIO
 
 from nanochat.console.words import safe
 from nanochat.runtime.events import Event, Notice, record_of
+from nanochat.runtime.launch_ending import Ending
 
 
 class JsonLines:
@@ -55,10 +56,11 @@ class JsonLines:
         self(Notice(stage="", level="warning", message=f"{category.__name__}: {safe(str(message))}"))
 
 
-def write_error(message: str, hint: str, exit_code: int, **more: str) -> None:
+def write_ending(ending: Ending) -> None:
     """The last line of a command that failed."""
-    about = {"message": message, "hint": hint, "exit_code": exit_code, **more}
-    write_record({"event": "Error", "time": round(time.time(), 3), **about})
+    about = {"message": ending.message, "hint": ending.hint, "exit_code": ending.exit_code}
+    trace = {"traceback": ending.trace} if ending.trace else {}
+    write_record({"event": "Error", "time": round(time.time(), 3), **about, **trace})
 
 
 def write_record(record: Mapping[str, Any]) -> None:

@@ -1,4 +1,5 @@
 """What any long-running program needs and no language model: paths, files, devices, events, signals.
 
-Read `paths`, `files`, `events`, then `context`, `devices`, `stop`. Nothing here imports torch at module level.
+Read `paths`, `files`, `events`, then `context`, `devices`, `stop`. Several processes: `processes`, `pulse`, then
+`launch`, `launch_supervise`, `launch_worker`, `launch_ending`. Nothing here imports torch at module level.
 """

@@ -18,6 +18,7 @@ from itertools import count
 from typing import Any, TypeVar
 
 from nanochat.errors import NanochatError, UsageError
+from nanochat.runtime.launch_worker import depart, start_pulse
 
 T = TypeVar("T")
 
@@ -109,6 +110,11 @@ def is_worker(environ: Mapping[str, str]) -> bool:
     return int(environ.get("WORLD_SIZE") or 1) > 1 and "RANK" in environ
 
 
+def is_first(environ: Mapping[str, str]) -> bool:
+    """Whether this process is the one that prints, by what the environment says."""
+    return not is_worker(environ) or environ["RANK"] == "0"
+
+
 def join(environ: Mapping[str, str], device: str) -> Processes:
     """Meet the other processes of this run; `ALONE` when the environment speaks of none.
 
@@ -147,6 +153,7 @@ def join(environ: Mapping[str, str], device: str) -> Processes:
         world_size=world_size,
         timeout=COLLECTIVE_LIMIT,
     )
+    start_pulse(store, rank, world_size, environ)
     return Processes(
         rank=rank,
         world_size=world_size,
@@ -162,4 +169,5 @@ def leave(processes: Processes) -> None:
         import torch.distributed as dist
 
         processes.total([0.0])  # the store must not go before everyone has read what is in it
+        depart()
         dist.destroy_process_group()
