@@ -96,6 +96,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "nanochat.commands.models_import:import_",
         "Take over a checkpoint of the reference system, of any era.",
     ),
+    "watch": ("nanochat.commands.watch:watch", "Watch a run: curves, speed, samples, pipeline."),
     "slurm": ("nanochat.commands.slurm:slurm", "Write batch scripts that run a command on a SLURM cluster."),
     "bench": ("", "How fast this machine is."),
     "bench train": ("nanochat.commands.bench:train", "Time training steps of a model on random tokens."),

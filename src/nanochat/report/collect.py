@@ -129,8 +129,9 @@ def newest_tag(models_dir: Path) -> str | None:
             for name in ("config.json", "events.jsonl", "finished.json")
             for path in models_dir.glob(f"*/{stage}/{name}")
         ]
+        files += models_dir.glob("*/speedrun.json")  # all there is while data and tokenizer are made
         newest = max(files, key=lambda path: path.stat().st_mtime, default=None)
-    return None if newest is None else newest.parent.parent.name
+    return None if newest is None else newest.relative_to(models_dir).parts[0]
 
 
 def _stage(stage_dir: Path, config: Record, events: Sequence[Record]) -> StageReport:
