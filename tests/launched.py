@@ -76,8 +76,8 @@ def torchrun(nproc: int, what: str, folder: str) -> int:
 
 def rank(what: str, folder: Path) -> None:
     """One of the ranks."""
-    from nanochat.runtime.launch_ending import Ending
-    from nanochat.runtime.launch_worker import begin, ending_of, part
+    from nanochat.runtime.launch.ending import Ending
+    from nanochat.runtime.launch.worker import begin, ending_of, part
     from nanochat.runtime.stop import StopRequest
 
     number = int(os.environ["RANK"])
@@ -103,8 +103,8 @@ def rank(what: str, folder: Path) -> None:
 
 def act(what: str, number: int, folder: Path, stop: object) -> object:
     """What happens in a rank."""
-    from nanochat.runtime.launch_ending import Ending
-    from nanochat.runtime.launch_worker import _show
+    from nanochat.runtime.launch.ending import Ending
+    from nanochat.runtime.launch.worker import _show
 
     if what == "done":
         return Ending()

@@ -18,7 +18,7 @@ import click
 
 from nanochat import cli
 from nanochat.errors import DivergedError, Interrupted
-from nanochat.runtime.launch import Torchrun
+from nanochat.runtime.launch.decide import Torchrun
 from nanochat.runtime.processes import Processes, join, leave
 
 SAVE_S = 0.5

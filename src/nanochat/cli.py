@@ -21,7 +21,7 @@ from click.shell_completion import CompletionItem
 from nanochat.console.failures import failure, memory_failure, os_failure, stdout_is_closed, usage_failure
 from nanochat.console.log_format import LOG_FORMAT, named_in, wants_json
 from nanochat.errors import NanochatError
-from nanochat.runtime.launch_ending import Ending
+from nanochat.runtime.launch.ending import Ending
 
 PROGRAM = "nanochat"
 COMPLETE_VARIABLE = "_NANOCHAT_COMPLETE"
@@ -195,11 +195,11 @@ root = LazyGroup(
 def entry() -> NoReturn:
     """The console script: runs the command of `sys.argv` and exits with its code.
 
-    One of several processes tells its end to whoever started it, see `runtime.launch_worker`.
+    One of several processes tells its end to whoever started it, see `runtime.launch.worker`.
     """
     _on_signals(_leave)
     if _is_worker():
-        from nanochat.runtime.launch_worker import begin
+        from nanochat.runtime.launch.worker import begin
 
         begin(os.environ)
     try:
@@ -213,7 +213,7 @@ def entry() -> NoReturn:
     _on_signals(signal.SIG_IGN)  # torch takes half a second to leave: a signal then must not change the answer
     if not _is_worker():  # asked again: SLURM's tasks learn in the command that they are
         sys.exit(_tell(ending))
-    from nanochat.runtime.launch_worker import part
+    from nanochat.runtime.launch.worker import part
 
     sys.exit(part(os.environ, ending))
 
@@ -245,7 +245,7 @@ def _is_worker() -> bool:
 
 
 def _bug(error: Exception) -> Ending:
-    from nanochat.runtime.launch_worker import ending_of
+    from nanochat.runtime.launch.worker import ending_of
 
     return ending_of(error)
 

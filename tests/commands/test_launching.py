@@ -12,8 +12,8 @@ import pytest
 
 from nanochat.cli import COMMANDS, main
 from nanochat.commands import launching
-from nanochat.runtime import launch_supervise
-from nanochat.runtime.launch_ending import Ending
+from nanochat.runtime.launch import supervise as launcher
+from nanochat.runtime.launch.ending import Ending
 
 LAUNCHING = ("train base", "train mid", "train sft", "eval chat", "speedrun")
 TWO = ("--device", "cpu", "--nproc", "2")
@@ -43,7 +43,7 @@ def starts(monkeypatch: pytest.MonkeyPatch, ending: Ending) -> list[list[str]]:
         assert nproc == 2
         return ending
 
-    monkeypatch.setattr(launch_supervise, "supervise", supervise)
+    monkeypatch.setattr(launcher, "supervise", supervise)
     return lines
 
 

@@ -9,7 +9,7 @@ from nanochat.commands.options import base_dir_option, config_options, emit_json
 from nanochat.commands.running import progress_options, show_progress
 from nanochat.config.evaluate import ChatEvalConfig
 from nanochat.config.load import Resolved
-from nanochat.runtime.launch import Asked
+from nanochat.runtime.launch.decide import Asked
 
 
 @click.command()

@@ -23,7 +23,7 @@ import click
 from nanochat.commands.running import tell
 from nanochat.console.log_format import wants_json
 from nanochat.errors import NanochatError
-from nanochat.runtime.launch import Asked, Torchrun, decide
+from nanochat.runtime.launch.decide import Asked, Torchrun, decide
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -88,14 +88,14 @@ def ran_elsewhere(asked: Asked, device: str) -> bool:
     decision = decide(asked, os.environ, device, _count_gpus)
     if not isinstance(decision, Torchrun):
         if decision.environ:
-            from nanochat.runtime.launch_worker import begin
+            from nanochat.runtime.launch.worker import begin
 
             os.environ.update(decision.environ)
             begin(os.environ)
         return False
     from nanochat.console.json_lines import write_ending
-    from nanochat.runtime.launch_supervise import supervise
-    from nanochat.runtime.launch_worker import print_ending
+    from nanochat.runtime.launch.supervise import supervise
+    from nanochat.runtime.launch.worker import print_ending
 
     ctx = click.get_current_context()
     command = decision.command(ctx.find_object(tuple) or ())

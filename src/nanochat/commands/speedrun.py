@@ -12,7 +12,7 @@ from nanochat.commands.running import chosen, progress_options, show_progress, t
 from nanochat.config.load import Resolved
 from nanochat.config.speedrun import PRESETS, SpeedrunConfig
 from nanochat.runtime.events import Notice
-from nanochat.runtime.launch import Asked
+from nanochat.runtime.launch.decide import Asked
 
 if TYPE_CHECKING:
     from nanochat.runtime.context import RunContext

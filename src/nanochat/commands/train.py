@@ -16,7 +16,7 @@ from nanochat.config.train import BaseTrainConfig, MidTrainConfig, SftConfig, Tr
 from nanochat.errors import UsageError
 from nanochat.runtime.context import RunContext
 from nanochat.runtime.events import Notice, OnEvent
-from nanochat.runtime.launch import Asked
+from nanochat.runtime.launch.decide import Asked
 
 if TYPE_CHECKING:
     from nanochat.stages.folder import StageResult

@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 
 from nanochat.errors import NanochatError, OutOfMemoryError
-from nanochat.runtime.launch_ending import Ending
+from nanochat.runtime.launch.ending import Ending
 
 
 def failure(message: str, hint: str, exit_code: int) -> Ending:

@@ -16,7 +16,7 @@ from typing import Any, Self, TextIO
 
 from nanochat.console.words import safe
 from nanochat.runtime.events import Event, Notice, record_of
-from nanochat.runtime.launch_ending import Ending
+from nanochat.runtime.launch.ending import Ending
 
 
 class JsonLines:

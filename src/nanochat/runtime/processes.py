@@ -4,7 +4,7 @@ Whoever starts several (torchrun, SLURM, our own launcher) says in the environme
 torch's own names: RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE, MASTER_ADDR, MASTER_PORT. Numbers to agree on
 travel by gloo, also beside GPUs; whole objects through the store that the processes found each other with, where
 waiting has no limit, since the first process may be tokenizing for an hour. Left out: tensors of the model, see
-`training.optimizer`, and noticing that a process is gone, see `runtime.pulse`.
+`training.optimizer`, and noticing that a process is gone, see `runtime.launch.pulse`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from itertools import count
 from typing import Any, TypeVar
 
 from nanochat.errors import NanochatError, UsageError
-from nanochat.runtime.launch_worker import depart, start_pulse
+from nanochat.runtime.launch.worker import depart, start_pulse
 
 T = TypeVar("T")
 

@@ -24,7 +24,7 @@ from dataclasses import asdict
 from typing import Any, TypeVar
 
 from nanochat.errors import UsageError
-from nanochat.runtime.launch_ending import GO_ON, Ending
+from nanochat.runtime.launch.ending import GO_ON, Ending
 
 T = TypeVar("T")
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from nanochat.errors import UsageError
-from nanochat.runtime.launch_ending import Ending
-from nanochat.runtime.pulse import LOOKS, Pulse, patience
+from nanochat.runtime.launch.ending import Ending
+from nanochat.runtime.launch.pulse import LOOKS, Pulse, patience
 
 PATIENCE_S = 0.36
 

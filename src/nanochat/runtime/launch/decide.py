@@ -2,7 +2,7 @@
 
 `decide` is a function of what was asked for, of the environment and of the number of GPUs. Whoever is already one of
 several stays what it is, be it by torchrun or by SLURM. Else a command is started again, word by word, once for each
-GPU. `launch_supervise` does the starting, `launch_worker` is the other end, in each process.
+GPU. `supervise` does the starting, `worker` is the other end, in each process.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from nanochat.errors import UsageError
-from nanochat.runtime.launch_slurm import slurm_task
+from nanochat.runtime.launch.slurm import slurm_task
 
 DEFAULT_PORT = 29_500  # torch's own
 

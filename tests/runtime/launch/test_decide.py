@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nanochat.errors import UsageError
-from nanochat.runtime.launch import Asked, Here, Torchrun, decide
-from nanochat.runtime.launch_slurm import first_host, slurm_task, tasks_per_node
+from nanochat.runtime.launch.decide import Asked, Here, Torchrun, decide
+from nanochat.runtime.launch.slurm import first_host, slurm_task, tasks_per_node
 
 TORCHRUN = {"RANK": "1", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
 BATCH = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "8", "SLURM_PROCID": "0", "SLURM_JOB_NODELIST": "gpu[01-02]"}

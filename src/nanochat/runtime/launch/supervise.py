@@ -25,9 +25,9 @@ from typing import Any, Self
 
 import psutil
 
-from nanochat.runtime.launch_ending import SAVED, Ending, judge, killed, read_ending
-from nanochat.runtime.launch_worker import FOLDER_VARIABLE, LAUNCHER_VARIABLE, NO_PULSE
-from nanochat.runtime.pulse import LOOKS, patience, silence
+from nanochat.runtime.launch.ending import SAVED, Ending, judge, killed, read_ending
+from nanochat.runtime.launch.pulse import LOOKS, patience, silence
+from nanochat.runtime.launch.worker import FOLDER_VARIABLE, LAUNCHER_VARIABLE, NO_PULSE
 from nanochat.runtime.stop import SIGNALS
 
 GRACE_S = 10.0

@@ -19,9 +19,9 @@ import ranks
 LAUNCHER = """
 import json, os, sys
 from dataclasses import asdict
-from nanochat.runtime import launch_supervise
-launch_supervise.GRACE_S = 2.0
-ending = launch_supervise.supervise(json.loads(sys.argv[1]), 2, os.environ)
+from nanochat.runtime.launch import supervise as launcher
+launcher.GRACE_S = 2.0
+ending = launcher.supervise(json.loads(sys.argv[1]), 2, os.environ)
 print(json.dumps(asdict(ending)))
 """
 

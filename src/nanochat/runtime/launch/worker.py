@@ -1,6 +1,6 @@
 """One process of several, from its side: where its output goes, and how it tells the way it ended.
 
-Only rank 0 prints. Under our own launcher (`launch_supervise`) torchrun has the launcher's standard error as its
+Only rank 0 prints. Under our own launcher (`supervise`) torchrun has the launcher's standard error as its
 standard input, and hands it down: rank 0 takes it for its own standard error, so that its live display reaches the
 terminal and torchrun's reports do not; the other ranks write to files in the folder of the launch. Nobody prints an
 error: each rank leaves a record in that folder and the launcher tells the first. Under another launcher the other
@@ -19,8 +19,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
-from nanochat.runtime.launch_ending import GO_ON, SAVED, Ending, write_ending
-from nanochat.runtime.pulse import Pulse, patience
+from nanochat.runtime.launch.ending import GO_ON, SAVED, Ending, write_ending
+from nanochat.runtime.launch.pulse import Pulse, patience
 
 FOLDER_VARIABLE = "NANOCHAT_LAUNCH"
 LAUNCHER_VARIABLE = "NANOCHAT_LAUNCHER"

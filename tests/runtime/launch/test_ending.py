@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nanochat.runtime.launch_ending import GO_ON, Ending, judge, killed, read_ending, write_ending
+from nanochat.runtime.launch.ending import GO_ON, Ending, judge, killed, read_ending, write_ending
 
 DONE = Ending(rank=0, time=9.0)
 SAVED = Ending(exit_code=75, message="stopped", rank=0, time=2.0)
