@@ -2,7 +2,7 @@
 
     python benchmarks/train.py                        the table that README quotes: depth 4, 8 rows of 512 tokens
     python benchmarks/train.py --depth 2 --rows 2 --sequence-len 128 --vocab-size 512 --rounds 1 --compile off
-    python benchmarks/train.py --loss 200             losses of ours and of plain float32 on the same text
+    python benchmarks/train.py --loss 200 --seeds 3   whether ours learns as plain float32 does, on real text
 
 "ours" is what a training stage runs: bfloat16, our loss and our attention. "plain" is the straightforward form of the
 same network: F.linear with the weights cast to the dtype, torch's attention, all logits at once, softcap,
@@ -11,6 +11,11 @@ cross-entropy. All three have the same weights, batches and optimizer.
 Each has a process of its own, for its memory; they take turns, round after round, and the best round counts, so that
 other programs on the machine disturb all alike. Time alone says little: read the ratios. Memory is the peak of the
 process above what it held before the model was made.
+
+With --loss the ways are compared by their loss on validation text after so many steps of the default schedule. A seed
+chooses starting weights and text, and runs of one seed are compared. Training is chaotic: float32 itself ends
+elsewhere from starting weights that differ by a rounding. "nudged float32" does so, and shows how far: a difference
+of one run within that noise, or of a mean within two standard errors, says nothing about a number format.
 """
 
 from __future__ import annotations
@@ -24,12 +29,20 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nanochat.model.gpt import GPT
 
 REPOSITORY = Path(__file__).parent.parent
 WAYS = {"ours": "bfloat16", "plain float32": "float32", "plain bfloat16": "bfloat16"}
-SMOOTHED = 20  # losses at the end whose mean is compared: one batch alone is noise
+NUDGED = "nudged float32"  # plain float32 from other starting weights, of --loss alone
+NUDGE = 2**-9 / math.sqrt(3)  # relative, standard deviation: as rounding the weights to bfloat16 once would change them
+HELD_OUT_TOKENS = 65_536  # of validation text
 
 
 def main() -> None:
@@ -46,6 +59,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3, help="steps of a round")
     parser.add_argument("--only", default="", help="ways, separated by commas")
     parser.add_argument("--loss", type=int, default=0, metavar="STEPS", help="compare losses after so many steps")
+    parser.add_argument("--seeds", type=int, default=3, help="runs of each way, for --loss")
+    parser.add_argument("--warmdown", type=float, default=0.65, help="last share of --loss in which the rate falls")
     parser.add_argument(
         "--data", type=Path, default=None, help="shards for --loss (default: base_data of the test data)"
     )
@@ -55,9 +70,10 @@ def main() -> None:
     if args.child:
         serve(json.loads(args.child))
         return
-    only = [way.strip() for way in args.only.split(",")] if args.only else list(WAYS)
-    if unknown := set(only) - set(WAYS):
-        parser.error(f"no way {min(unknown)!r}; choose from {', '.join(WAYS)}")
+    ways = ["plain float32", NUDGED, "plain bfloat16", "ours"] if args.loss else list(WAYS)
+    only = [way.strip() for way in args.only.split(",")] if args.only else ways
+    if unknown := set(only) - set(ways):
+        parser.error(f"no way {min(unknown)!r}; choose from {', '.join(ways)}")
     with tempfile.TemporaryDirectory() as scratch:
         rows = compare_losses(args, only, Path(scratch)) if args.loss else compare_speed(args, only)
     settings = {name: value for name, value in vars(args).items() if name not in ("child", "json", "data", "only")}
@@ -71,8 +87,9 @@ def main() -> None:
 class Child:
     """A process that takes steps when told."""
 
-    def __init__(self, args: argparse.Namespace, way: str, tokens: str = "") -> None:
-        order = {**{k: v for k, v in vars(args).items() if isinstance(v, int | str)}, "way": way, "tokens": tokens}
+    def __init__(self, args: argparse.Namespace, way: str, seed: int = 0, texts: str = "") -> None:
+        order = {k: v for k, v in vars(args).items() if isinstance(v, int | float | str)}
+        order |= {"way": way, "seed": seed, "texts": texts}
         command = [sys.executable, __file__, "--child", json.dumps(order)]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
@@ -127,48 +144,67 @@ def compare_speed(args: argparse.Namespace, only: list[str]) -> list[dict[str, A
 
 
 def compare_losses(args: argparse.Namespace, only: list[str], scratch: Path) -> list[dict[str, Any]]:
-    """Smoothed loss at the end of a short run on real text, by way."""
-    tokens = str(scratch / "tokens.npy")
-    write_tokens(args, Path(tokens))
-    rows = []
-    for way in only:
-        child = Child(args, way, tokens)
-        losses = child.ask(args.loss)["losses"]
-        child.close()
-        rows.append({"way": way, "first_loss": losses[0], "loss": statistics.fmean(losses[-SMOOTHED:])})
-    exact = next((row["loss"] for row in rows if row["way"] == "plain float32"), None)
-    for row in rows:
-        row["from_float32"] = None if exact is None else row["loss"] / exact - 1
-    return rows
+    """Loss on validation text at the end of short runs, by way; seeds one after the other, told on stderr."""
+    write_tokens(args, scratch)
+    found: dict[str, list[float]] = {way: [] for way in only}
+    for seed in range(args.seeds):
+        for way in only:
+            child = Child(args, way, seed, str(scratch))
+            said = child.ask(args.loss)
+            child.close()
+            found[way].append(said["held_out"])
+            print(f"seed {seed}: {way} {said['losses'][0]:.4f} to {said['held_out']:.4f}", file=sys.stderr, flush=True)
+    return [compare(way, found[way], found.get("plain float32")) for way in only]
 
 
-def write_tokens(args: argparse.Namespace, path: Path) -> None:
-    """Ids of real text, as many as the run takes, with a vocabulary learnt from it."""
+def compare(way: str, losses: list[float], exact: list[float] | None) -> dict[str, Any]:
+    """The mean, and what a run differs from float32's of its seed: on the mean, its error, and for one run alone."""
+    row: dict[str, Any] = {"way": way, "losses": losses, "loss": statistics.fmean(losses)}
+    row |= dict.fromkeys(("from_float32", "error", "of_one_run"))
+    if exact and way != "plain float32":
+        pairs = [loss / other - 1 for loss, other in zip(losses, exact, strict=True)]
+        row["from_float32"] = statistics.fmean(pairs)
+        row["of_one_run"] = math.sqrt(statistics.fmean(pair**2 for pair in pairs))
+        row["error"] = statistics.stdev(pairs) / math.sqrt(len(pairs)) if len(pairs) > 1 else None
+    return row
+
+
+def write_tokens(args: argparse.Namespace, scratch: Path) -> None:
+    """Ids of real text to learn from and to be tried on, with a vocabulary learnt from the former."""
     import numpy as np
 
     from nanochat.data.dataset import DataSet
-    from nanochat.data.shards import read_group, row_groups
-    from nanochat.tokenizer.tokenizer import Tokenizer
     from nanochat.tokenizer.train import learn
 
     folder = (
         args.data or Path(os.environ.get("NANOCHAT_TEST_DATA") or REPOSITORY.parent / "shared") / "data" / "base_data"
     )
-    shards = DataSet.open(folder).train
+    shards = DataSet.open(folder)
     needed = args.loss * args.rows * args.sequence_len + 1
+    texts = read_texts(shards.train, max(6 * needed, 20_000_000))  # over 4 bytes a token; enough to learn words from
+    tokenizer = learn(texts, args.vocab_size).tokenizer
+    for name, some, count in (
+        ("train", texts, needed),
+        ("held_out", read_texts((shards.validation,), 6 * HELD_OUT_TOKENS), args.sequence_len + 1),
+    ):
+        ids, offsets = tokenizer.encode_arrays(some)
+        stream = np.insert(ids.astype(np.int64), offsets[:-1].astype(np.int64), tokenizer.bos)
+        if len(stream) < count:
+            sys.exit(f"error: {folder} has {len(stream)} tokens to {name}, the run takes {count}\nhint: lower --loss")
+        np.save(scratch / f"{name}.npy", stream)
+
+
+def read_texts(shards: Sequence[Path], size: int) -> list[str]:
+    """Documents from the beginning of `shards`, of at least `size` characters where there are as many."""
+    from nanochat.data.shards import read_group, row_groups
+
     texts: list[str] = []
-    size = 0
     for shard in shards:
         for group in range(row_groups(shard)):
-            if size < 6 * needed or size < 20_000_000:  # over 4 bytes a token; and enough to learn words from
+            if size > 0:
                 texts += (found := read_group(shard, group))
-                size += sum(map(len, found))
-    tokenizer: Tokenizer = learn(texts, args.vocab_size).tokenizer
-    ids, offsets = tokenizer.encode_arrays(texts)
-    stream = np.insert(ids.astype(np.int64), offsets[:-1].astype(np.int64), tokenizer.bos)
-    if len(stream) < needed:
-        sys.exit(f"error: {folder} has {len(stream)} tokens, the run takes {needed}\nhint: lower --loss")
-    np.save(path, stream[:needed])
+                size -= sum(map(len, found))
+    return texts
 
 
 # the child: one way, in a process of its own
@@ -176,7 +212,6 @@ def write_tokens(args: argparse.Namespace, path: Path) -> None:
 
 def serve(order: dict[str, Any]) -> None:
     """Take as many steps as each line of stdin says, and answer with what they took."""
-    import numpy as np
     import torch
     import torch.nn.functional as F
 
@@ -187,6 +222,7 @@ def serve(order: dict[str, Any]) -> None:
     from nanochat.runtime.devices import peak_memory_bytes, pick_threads
     from nanochat.training.loop import compiled_loss
     from nanochat.training.optimizer import LearningRates, build_optimizer
+    from nanochat.training.schedule import lr_multiplier, muon_momentum
 
     torch.set_num_threads(pick_threads(order["threads"]))
     before = peak_memory_bytes()
@@ -199,8 +235,13 @@ def serve(order: dict[str, Any]) -> None:
         **shape,
     )
     model = GPT(config)
-    init_weights(model, seed=0)
-    model.compute_in(getattr(torch, WAYS[order["way"]])).train()
+    init_weights(model, seed=order["seed"])
+    if order["way"] == NUDGED:
+        dice = torch.Generator().manual_seed(order["seed"])
+        with torch.no_grad():
+            for param in model.parameters():
+                param.mul_(1 + NUDGE * torch.randn(param.shape, generator=dice))
+    model.compute_in(getattr(torch, WAYS.get(order["way"], "float32"))).train()
     rows, length = order["rows"], order["sequence_len"]
     optimizer = build_optimizer(model, LearningRates(), batch_scale=math.sqrt(rows * length / 2**19))
 
@@ -230,36 +271,74 @@ def serve(order: dict[str, Any]) -> None:
         model.use_attention(plain_attention)
         loss = torch.compile(plain_loss, dynamic=False) if use_compile else plain_loss
 
-    stream = torch.from_numpy(np.load(order["tokens"])) if order["tokens"] else None
-    dice = torch.Generator().manual_seed(1)
-    done = 0
+    total, warmdown = (order["loss"], order["warmdown"]) if order["loss"] else (sys.maxsize, 0.0)
+    steps = enumerate(batches(order))
     for line in sys.stdin:
         losses, seconds, optimizer_s = [], 0.0, 0.0
         for _ in range(int(line)):
-            if stream is None:
-                block = torch.randint(0, config.vocab_size, (rows, length + 1), generator=dice)
-                ids, targets = block[:, :-1].contiguous(), block[:, 1:].contiguous()
-            else:
-                at = done * rows * length
-                ids = stream[at : at + rows * length].view(rows, length)
-                targets = stream[at + 1 : at + 1 + rows * length].view(rows, length)
+            done, (ids, targets) = next(steps)
             started = time.perf_counter()
             value = loss(ids, targets) / targets.numel()
             value.backward()
             between = time.perf_counter()
-            optimizer.step(lr_multiplier=min(1.0, (done + 1) / 40), momentum=0.9)
+            optimizer.step(
+                lr_multiplier=lr_multiplier(done, total, warmup=40, warmdown=warmdown, final=0.05),
+                momentum=muon_momentum(done, total, warmdown=warmdown),
+            )
             optimizer.zero_grad()
             seconds += time.perf_counter() - started
             optimizer_s += time.perf_counter() - between
             losses.append(float(value.detach()))
-            done += 1
         answer = {
             "seconds": seconds,
             "optimizer_s": optimizer_s,
             "losses": losses,
+            "held_out": held_out_loss(model, order) if order["texts"] else None,
             "peak_bytes": peak_memory_bytes() - before,
         }
         print(json.dumps(answer), flush=True)
+
+
+def batches(order: dict[str, Any]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Ids and targets, each (rows, length), for ever: the seed's order of the text, or random ids."""
+    import torch
+
+    rows, length, vocab = order["rows"], order["sequence_len"], order["vocab_size"]
+    dice = torch.Generator().manual_seed(order["seed"])
+    if order["texts"]:
+        ids, targets = text_rows(order, "train")
+        for some in torch.randperm(len(ids), generator=dice).split(rows):
+            yield ids[some], targets[some]
+    while True:
+        block = torch.randint(0, vocab, (rows, length + 1), generator=dice)
+        yield block[:, :-1].contiguous(), block[:, 1:].contiguous()
+
+
+def held_out_loss(model: GPT, order: dict[str, Any]) -> float:
+    """Nats per token of validation text, computed in the number format that the model is trained in."""
+    import torch
+
+    ids, targets = text_rows(order, "held_out")
+    count = min(len(ids), max(1, HELD_OUT_TOKENS // order["sequence_len"]))
+    ids, targets = (rows[:: len(rows) // count][:count] for rows in (ids, targets))
+    with torch.no_grad():
+        parts = [
+            model(*some, reduction="none").double().sum()
+            for some in zip(ids.split(order["rows"]), targets.split(order["rows"]), strict=True)
+        ]
+    return float(sum(parts) / targets.numel())
+
+
+def text_rows(order: dict[str, Any], name: str) -> tuple[Tensor, Tensor]:
+    """Ids and targets, each (N, length), of all text of that name."""
+    import numpy as np
+    import torch
+
+    stream = torch.from_numpy(np.load(Path(order["texts"]) / f"{name}.npy"))
+    length = order["sequence_len"]
+    count = (len(stream) - 1) // length
+    ids, targets = (stream[at : at + count * length].view(count, length) for at in (0, 1))
+    return ids, targets
 
 
 # what a person reads
@@ -281,10 +360,16 @@ def as_text(report: dict[str, Any]) -> str:
         f"vocabulary {settings['vocab_size']:,}\n"
     )
     if "loss" in rows[0]:
-        lines = [f"{'':<16} {'first loss':>10} {'loss':>9} {'from float32':>13}"]
+        lines = [
+            f"loss on validation text after {settings['loss']} steps, {settings['seeds']} seeds",
+            f"{'':<16} {'loss':>8} {'from float32':>13} {'error':>8} {'one run':>8}",
+        ]
         for row in rows:
-            away = "-" if row["from_float32"] is None else f"{row['from_float32']:+.3%}"
-            lines.append(f"{row['way']:<16} {row['first_loss']:>10.4f} {row['loss']:>9.4f} {away:>13}")
+            away, error, one = (
+                "-" if value is None else f"{value:{sign}.3%}"
+                for value, sign in ((row["from_float32"], "+"), (row["error"], ""), (row["of_one_run"], ""))
+            )
+            lines.append(f"{row['way']:<16} {row['loss']:>8.4f} {away:>13} {error:>8} {one:>8}")
         return head + "\n".join(lines)
     lines = [
         f"{'':<16} {'tokens/s':>9} {'of float32':>11} {'memory':>10} {'of float32':>11} {'optimizer':>10} {'first':>8}"

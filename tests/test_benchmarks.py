@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -81,7 +82,20 @@ def test_data(tmp_path: Path) -> None:
         assert row["times_plain"] == pytest.approx(row["plain_mb_per_s"] / row["import_mb_per_s"])
 
 
-TINY = ("--depth", "1", "--rows", "2", "--sequence-len", "64", "--vocab-size", "300", "--compile", "off")
+TINY = (
+    "--depth",
+    "1",
+    "--rows",
+    "2",
+    "--sequence-len",
+    "64",
+    "--vocab-size",
+    "300",
+    "--compile",
+    "off",
+    "--threads",
+    "1",
+)
 
 
 def test_train() -> None:
@@ -101,15 +115,26 @@ def test_train_losses(tmp_path: Path) -> None:
     texts = [f"{n} red apples and {n * n} green pears, said the {n}th farmer's daughter." for n in range(900)]
     for index in range(2):
         pq.write_table(pa.table({"text": texts}), tmp_path / f"shard_{index:05}.parquet", row_group_size=100)
-    done = run(*TINY, "--loss", "60", "--data", str(tmp_path), "--json", name="train")
+    words = ("--loss", "60", "--seeds", "2", "--warmdown", "0", "--data", str(tmp_path))
+    done = run(*TINY, *words, "--only", "plain float32,nudged float32,ours", "--json", name="train")
     assert done.returncode == 0, done.stderr
+    assert [line.split(" ")[1] for line in done.stderr.splitlines()] == ["0:"] * 3 + ["1:"] * 3  # each run is told
     rows = {row["way"]: row for row in json.loads(done.stdout)["rows"]}
+    exact = rows.pop("plain float32")
+    assert len(set(exact["losses"])) == 2  # seeds differ
+    assert exact["loss"] < 5.2  # a uniform guess among 300 is 5.7
+    assert list(rows) == ["nudged float32", "ours"]
     for row in rows.values():
-        assert abs(row["first_loss"] - 5.7) < 0.05  # a uniform guess among 300
-        assert row["loss"] < 5.2
-        assert abs(row["from_float32"]) < 0.02
-    assert rows["ours"]["loss"] != rows["plain float32"]["loss"]  # another number format did train it
-    assert "no way 'theirs'" in run("--only", "theirs", name="train").stderr
+        pairs = [loss / other - 1 for loss, other in zip(row["losses"], exact["losses"], strict=True)]
+        assert row["from_float32"] == pytest.approx(sum(pairs) / 2)
+        assert row["error"] == pytest.approx(abs(pairs[0] - pairs[1]) / 2)
+        assert row["of_one_run"] == pytest.approx(math.hypot(*pairs) / 2**0.5)
+        assert 0 < row["of_one_run"] < 0.02  # another run it was, of the same model
+    wrong = run("--only", "theirs", name="train").stderr
+    assert "no way 'theirs'" in wrong
+    assert "nudged" not in wrong  # which is of --loss alone
+    done = run(*TINY, *words[:2], "--data", str(tmp_path / "none"), name="train")
+    assert "has no shards" in done.stderr
 
 
 @pytest.mark.slow
