@@ -102,6 +102,22 @@ def train(
     return events
 
 
+def train_and_stop_in_validation(processes: Any, base: Path, rank: int) -> list[Any]:
+    """The same for base, where a rank gets SIGTERM in the middle of its first validation, which the others finish."""
+    from nanochat.stages import validate
+
+    real = validate.tallies
+
+    def watched(model: Any, batches: Any, token_bytes: Any) -> Any:
+        for tally in real(model, batches, token_bytes):
+            if processes.rank == rank:
+                signal.raise_signal(signal.SIGTERM)
+            yield tally
+
+    validate.tallies = watched  # type: ignore[assignment]
+    return train(processes, "base", base, {"device_batch_size": 1})
+
+
 def score(processes: Any, base: Path, problems: int) -> list[Any]:
     """Scores of the toy's sft stage."""
     from toys import context_of

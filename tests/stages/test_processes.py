@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from fleet import run_fleet, score, train
+from fleet import run_fleet, score, train, train_and_stop_in_validation
 
 from nanochat.checkpoints.layout import is_finished, step_dirs
 from nanochat.checkpoints.store import Checkpoint, latest_valid, load_checkpoint
@@ -74,6 +74,17 @@ def test_a_stop_of_one_process_stops_all_and_they_go_on_exactly(trained: dict[st
     assert losses(events).items() <= losses(alone).items()
     # the stop made a checkpoint of step 3, so that one can be the best
     check_same(toy.folder("base"), trained["toy"].folder("base"), frozenset({"best_step", "best_bpb"}))
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_stop_of_one_process_in_a_validation_stops_all(toy: Any, rank: int) -> None:
+    ends = run_fleet(2, train_and_stop_in_validation, toy.base, rank)
+    assert [type(end) for end in ends] == [Interrupted, Interrupted]
+    assert "step 3 of 6" in ends[0].message
+    assert newest(toy.folder("base")).step == 3
+    events, _ = run_fleet(2, train, "base", toy.base, {"device_batch_size": 1})
+    assert list(validations(events)) == [3, 6]
+    assert list(losses(events)) == [4, 5, 6]
 
 
 @pytest.mark.parametrize("after", [1, 3])
