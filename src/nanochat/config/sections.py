@@ -25,6 +25,7 @@ SECTIONS: dict[str, str] = {
     "train.sft": "nanochat.config.train:SftConfig",
     "eval.chat": "nanochat.config.evaluate:ChatEvalConfig",
     "bench.train": "nanochat.config.bench:BenchTrainConfig",
+    "bench.infer": "nanochat.config.bench:BenchInferConfig",
     "bench.matmul": "nanochat.config.bench:BenchMatmulConfig",
     "chat": "nanochat.config.chat:ChatConfig",
 }
