@@ -166,3 +166,21 @@ def test_download() -> None:
     assert ours["mb_per_s"] == pytest.approx(9.0 / ours["seconds"])
     assert plain["mb_per_s_of_plain_copy"] == 1.0
     assert 10e6 < plain["rss_bytes"] < ours["rss_bytes"] < 200e6
+
+
+INFER = ("--depth", "2", "--head-dim", "32", "--vocab-size", "300", "--rounds", "1", "--threads", "1", "--json")
+
+
+def test_infer() -> None:
+    lengths = ("--prompt-tokens", "20", "--new-tokens", "5", "--batch-sizes", "2")
+    done = run(*INFER, *lengths, name="infer")
+    assert done.returncode == 0, done.stderr
+    rows = {row["way"]: row for row in json.loads(done.stdout)["rows"]}
+    assert rows.keys() == {"eager float32", "ours, float32", "ours, bfloat16", "ours, int8"}
+    assert rows["eager float32"]["of_eager"] == rows["ours, bfloat16"]["of_bfloat16"] == 1
+    for row in rows.values():
+        assert row["of_eager"] == pytest.approx(
+            row["decode_tokens_per_s"] / rows["eager float32"]["decode_tokens_per_s"]
+        )
+    done = run(*INFER, "--new-tokens", "4", "--what", "lookup", name="infer")
+    assert [row["same"] for row in json.loads(done.stdout)["rows"]] == [True, True, True]

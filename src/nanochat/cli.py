@@ -100,6 +100,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "slurm": ("nanochat.commands.slurm:slurm", "Write batch scripts that run a command on a SLURM cluster."),
     "bench": ("", "How fast this machine is."),
     "bench train": ("nanochat.commands.bench:train", "Time training steps of a model on random tokens."),
+    "bench infer": ("nanochat.commands.bench:infer", "Time prompts and answers of a model."),
     "bench matmul": ("nanochat.commands.bench:matmul", "Time matrix products, the bound of everything else."),
     "config": ("", "Settings and where they come from."),
     "config show": ("nanochat.commands.config:show", "Show every setting, its value and its origin."),

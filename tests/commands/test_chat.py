@@ -6,7 +6,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +40,16 @@ class Opened:
 def opened(monkeypatch: pytest.MonkeyPatch) -> Opened:
     opened = Opened()
 
-    def open_session(paths: Any, model: str | None, config: ChatConfig) -> tuple[Session, str]:
+    def open_session(paths: Any, model: str | None, config: ChatConfig) -> Session:
         opened.selector, opened.config = model, config
-        return Session(Engine(opened.model, TOKENIZER), config, config.system), "tiny:sft@7"
+        return Session(Engine(opened.model, TOKENIZER), config, config.system)
+
+    @contextmanager
+    def open_remote(paths: Any, model: str | None, config: ChatConfig) -> Iterator[tuple[Session, str]]:
+        yield open_session(paths, model, config), "tiny:sft@7"
 
     monkeypatch.setattr(module, "_open_session", open_session)
+    monkeypatch.setattr(module, "_open_remote", open_remote)
     return opened
 
 
@@ -88,7 +94,7 @@ def test_one_answer_on_stdout(run: Run, opened: Opened) -> None:
 def test_the_prompt_may_come_from_a_pipe(run: Run, opened: Opened, args: list[str]) -> None:
     result = run(*args, stdin="What is\nthe capital? \udc80".encode("utf-8", "surrogateescape") + b"\n")
     assert (result.exit_code, result.stdout) == (0, "Tokyo.\n")
-    prompt = bytes(token for token in opened.model.prompts[0][0] if token < 256)
+    prompt = bytes(token for token in opened.model.prompts[0] if token < 256)
     assert prompt.decode() == "What is\nthe capital? \ufffd"
 
 
@@ -135,7 +141,7 @@ def test_a_conversation(run: Run, opened: Opened, terminal: Callable[..., None])
         "a new conversation",
         "there is no /nonsense; /new starts over, /quit leaves",
     ]
-    lengths = [len(prompt) for ((prompt),) in opened.model.prompts]
+    lengths = [len(prompt) for prompt in opened.model.prompts]
     assert lengths[1] > lengths[0] + 3 and lengths[2] < lengths[1]
 
 
@@ -151,17 +157,17 @@ def test_an_interrupt_stops_the_answer_and_keeps_its_beginning(
     run: Run, opened: Opened, terminal: Callable[..., None]
 ) -> None:
     class Interrupting(ScriptedModel):
-        def logits(self, hidden: Any) -> Any:
-            if len(self.prompts) == 1 and hidden[0, 1] == 3:
+        def say(self, script: Sequence[int], place: int) -> int:
+            if len(self.prompts) == 1 and place == 3:
                 raise KeyboardInterrupt
-            return super().logits(hidden)
+            return super().say(script, place)
 
     opened.model = Interrupting(b"Hello", scripts=[b"Yes."])
     terminal("Hi", "go on?")
     result = run()
     assert (result.exit_code, result.stdout) == (0, "Hel\nYes.\n")
     assert "stopped" in result.stderr
-    second = bytes(token for token in opened.model.prompts[1][0] if token < 256)
+    second = bytes(token for token in opened.model.prompts[1] if token < 256)
     assert second == b"HiHelgo on?"
 
 
@@ -195,6 +201,7 @@ def test_no_model_is_said_with_the_command_that_makes_one(run: Run) -> None:
         (["--temperature", "-1"], "temperature"),
         (["--top-k", "0"], "top_k"),
         (["--top-p", "2"], "top_p"),
+        (["--min-p", "2"], "min_p"),
         (["--max-tokens", "0"], "max_new_tokens"),
     ],
 )

@@ -38,7 +38,7 @@ def test_every_era_from_files_to_engine(era: str, test_data: Path, tmp_path: Pat
     (logits,) = engine.next_logits([prompt])
     torch.testing.assert_close(logits, expected["logits"][0, 99], rtol=0, atol=1e-4)
     # decoding token by token, with windows and smear in the cache, agrees with reading the whole text
-    tokens = [step.tokens[0] for _, step in zip(range(8), engine.generate(prompt, GREEDY), strict=False)]
+    tokens = [step.token for _, step in zip(range(8), engine.generate(prompt, GREEDY), strict=False)]
     for at, token in enumerate(tokens):
         assert int(engine.next_logits([[*prompt, *tokens[:at]]])[0].argmax()) == token
     with pytest.raises(UsageError, match="token id 900, the model knows 0 to 159"):

@@ -1,15 +1,23 @@
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 import pytest
 import torch
-from doubles import ScriptedModel, UniformModel, script_of, tiny_config
+from doubles import ScriptedModel, UniformModel, network_of, script_of, tiny_config
 
 from nanochat.config.chat import GREEDY, SamplingConfig
-from nanochat.engine.engine import Engine, GenerationStep
-from nanochat.errors import ContextError, UsageError
+from nanochat.engine import engine as module
+from nanochat.engine.cache import KVCache
+from nanochat.engine.engine import Engine
+from nanochat.engine.steps import GenerationStep
+from nanochat.errors import ContextError, DivergedError, UsageError
 from nanochat.model.gpt import GPT
-from nanochat.tokenizer.special import ASSISTANT_END, OUTPUT_END, OUTPUT_START, PYTHON_END, PYTHON_START
+from nanochat.tokenizer.special import OUTPUT_END, OUTPUT_START, PYTHON_END, PYTHON_START
 from nanochat.tokenizer.tokenizer import Tokenizer
+
+CPU = torch.device("cpu")
 
 
 def greedy(**changes: int) -> SamplingConfig:
@@ -50,20 +58,36 @@ def test_a_row_of_a_batch_equals_the_row_alone(model: GPT, tokenizer: Tokenizer)
         assert completion.logprobs == pytest.approx(alone.logprobs, abs=1e-4)
 
 
-def test_many_samples_from_one_prefill(model: GPT, tokenizer: Tokenizer) -> None:
-    engine = Engine(model, tokenizer)
-    (prompt,) = prompts_of(tokenizer, 40)
-    steps = list(engine.generate(prompt, SamplingConfig(temperature=1, top_k=None, seed=3, max_new_tokens=20), 4))
-    rows: dict[int, list[int]] = {row: [] for row in range(4)}
+def tokens_of(steps: Iterable[GenerationStep], rows: int = 1) -> list[list[int]]:
+    answers: list[list[int]] = [[] for _ in range(rows)]
     for step in steps:
-        for row, token in zip(step.rows, step.tokens, strict=True):
-            rows[row].append(token)
-    assert len({tuple(tokens) for tokens in rows.values()}) == 4
-    same = list(engine.generate(prompt, SamplingConfig(temperature=1, top_k=None, seed=3, max_new_tokens=20), 4))
-    assert steps == same, "a seed makes it repeatable"
-    four = [step.tokens for step in engine.generate(prompt, greedy(max_new_tokens=9), 4)]
-    one = [step.tokens for step in engine.generate(prompt, greedy(max_new_tokens=9))]
-    assert four == [tokens * 4 for tokens in one]
+        answers[step.row].append(step.token)
+    return answers
+
+
+def test_many_samples_from_one_prefill(model: GPT, tokenizer: Tokenizer) -> None:
+    network = network_of(model)
+    read: list[int] = []
+
+    class Counting:
+        config, device, compute_dtype, logits = network.config, CPU, torch.float32, staticmethod(network.logits)
+
+        @staticmethod
+        def hidden(ids: torch.Tensor, cache: Any) -> torch.Tensor:
+            read.append(ids.size(1))
+            return network.hidden(ids, cache)
+
+    engine = Engine(Counting(), tokenizer)
+    (prompt,) = prompts_of(tokenizer, 40)
+    config = SamplingConfig(temperature=1, top_k=None, seed=3, max_new_tokens=20)
+    rows = tokens_of(engine.generate(prompt, config, 4), 4)
+    assert len({tuple(tokens) for tokens in rows}) == 4
+    assert read[0] == 41 and max(read[1:]) <= 4, "the others copy what the first has read"
+    for sample, tokens in enumerate(rows):
+        alone = SamplingConfig(temperature=1, top_k=None, seed=3 + sample, max_new_tokens=20)
+        assert tokens_of(Engine(network, tokenizer).generate(prompt, alone)) == [tokens]
+    four = tokens_of(engine.generate(prompt, greedy(max_new_tokens=9), 4), 4)
+    assert four == tokens_of(engine.generate(prompt, greedy(max_new_tokens=9))) * 4
 
 
 def test_logprobs_are_those_of_the_model(model: GPT, tokenizer: Tokenizer) -> None:
@@ -130,24 +154,13 @@ def test_tools_of_rows_do_not_mix_and_rows_leave(tokenizer: Tokenizer) -> None:
         1: script_of(tokenizer, "b"),
         2: script_of(tokenizer, "cc", PYTHON_START, "2*4", PYTHON_END, "...", "c"),
     }
-    prompts = [[tokenizer.bos], [tokenizer.bos, 1, 2], [tokenizer.bos, 3]]
+    prompts = [[tokenizer.bos, 4], [tokenizer.bos, 1, 2], [tokenizer.bos, 3]]
     # 2 has three forced tokens (start, 8, end), and so has 1+1: the fourth dot is the model's own.
     completions = Engine(ScriptedModel(scripts), tokenizer).generate_batch(prompts, GREEDY)
     assert completions[0].text == "<|python_start|>1+1<|python_end|><|output_start|>2<|output_end|>.a"
     assert completions[1].text == "b"
     assert completions[2].text == "cc<|python_start|>2*4<|python_end|><|output_start|>8<|output_end|>c"
     assert all(completion.stop_reason == "stop" for completion in completions)
-
-
-def test_steps_name_their_rows(tokenizer: Tokenizer) -> None:
-    model = ScriptedModel({0: b"a", 1: b"bbb"})
-    engine = Engine(model, tokenizer)
-    cache, logits = engine._prefill([[1], [2]], GREEDY)
-    steps: list[GenerationStep] = list(engine._decode(cache, logits, [0, 1], GREEDY))
-    assert [step.rows for step in steps] == [(0, 1), (0, 1), (1,), (1,)]
-    end = tokenizer.special(ASSISTANT_END)
-    assert [step.tokens for step in steps] == [(97, 98), (end, 98), (98,), (end,)]
-    assert [step.stop_reasons for step in steps] == [(None, None), ("stop", None), (None,), ("stop",)]
 
 
 def test_next_logits_equal_each_prompt_alone(model: GPT, tokenizer: Tokenizer) -> None:
@@ -165,6 +178,108 @@ def test_next_logits_equal_each_prompt_alone(model: GPT, tokenizer: Tokenizer) -
 
 def test_nothing_to_generate(tokenizer: Tokenizer) -> None:
     assert Engine(UniformModel(), tokenizer).generate_batch([], GREEDY) == []
+
+
+def test_forced_tokens_are_read_in_one_pass(tokenizer: Tokenizer) -> None:
+    model = ScriptedModel(script_of(tokenizer, PYTHON_START, "9*9999", PYTHON_END, "......."))
+    steps = list(Engine(model, tokenizer).generate([tokenizer.bos], GREEDY))
+    assert [step.token for step in steps if step.forced] == script_of(tokenizer, OUTPUT_START, "89991", OUTPUT_END)
+    assert 8 in model.passes and len(model.passes) < len(steps) - 5
+    (call,) = [step.call for step in steps if step.call]
+    assert (call.expression, call.result) == ("9*9999", "89991")
+
+
+def test_a_failing_tool_has_no_result(tokenizer: Tokenizer) -> None:
+    def broken(expression: str) -> str:
+        raise RuntimeError(expression)
+
+    for tool in (broken, None):
+        model = ScriptedModel(script_of(tokenizer, PYTHON_START, "1+1", PYTHON_END, "so"))
+        (completion,) = Engine(model, tokenizer, tool=tool).generate_batch([[tokenizer.bos]], GREEDY)
+        assert completion.text == "<|python_start|>1+1<|python_end|>so"
+
+
+def test_an_answer_begins_with_its_prefix(tokenizer: Tokenizer) -> None:
+    prefix = script_of(tokenizer, "so ", PYTHON_START, "2+2", PYTHON_END)
+    forced = script_of(tokenizer, OUTPUT_START, "4", OUTPUT_END)
+    model = ScriptedModel(b"!")
+    steps = list(Engine(model, tokenizer).generate([tokenizer.bos], GREEDY, prefix=prefix))
+    assert [step.token for step in steps] == [*prefix, *forced, ord("!"), model.then]
+    assert [step.forced for step in steps] == [True] * (len(prefix) + 3) + [False] * 2
+    assert model.prompts == [[tokenizer.bos, *prefix, *forced]]
+    short = list(Engine(model, tokenizer).generate([tokenizer.bos], greedy(max_new_tokens=2), prefix=b"abc"))
+    assert [(step.token, step.stop_reason) for step in short] == [(97, None), (98, "length")]
+
+
+@pytest.mark.parametrize(
+    ("script", "stops", "text"),
+    [
+        ("one. two", (". ",), "one"),
+        ("one. two", ("o", "ne"), ""),
+        ("one", ("xyz",), "one"),
+        ("aab", ("ab",), "a"),
+        ("end\n\nUser:", ("\n\nUser:", "\nUser"), "end\n"),
+        ("ö 🦊!", ("🦊",), "ö "),
+    ],
+)
+def test_stop_texts_end_an_answer(tokenizer: Tokenizer, script: str, stops: tuple[str, ...], text: str) -> None:
+    config = SamplingConfig(temperature=0, stop=stops)
+    (completion,) = Engine(ScriptedModel(script.encode()), tokenizer).generate_batch([[tokenizer.bos]], config)
+    assert (completion.text, completion.stop_reason) == (text, "stop")
+
+
+def test_a_stop_text_in_a_tool_call_is_none(tokenizer: Tokenizer) -> None:
+    script = script_of(tokenizer, PYTHON_START, "1+1", PYTHON_END, "...", "+")
+    config = SamplingConfig(temperature=0, stop=("+", "2"))
+    steps = list(Engine(ScriptedModel(script), tokenizer).generate([tokenizer.bos], config))
+    assert steps[-1].token == ord("+") and steps[-1].stop_reason == "stop" and len(steps) == 9
+
+
+def test_a_model_without_numbers_is_said(tokenizer: Tokenizer) -> None:
+    class Broken(UniformModel):
+        def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+            return super().logits(hidden) * torch.nan
+
+    engine = Engine(Broken(), tokenizer)
+    for config in (GREEDY, SamplingConfig(top_p=0.5, min_p=0.1)):
+        with pytest.raises(DivergedError, match="not a number"):
+            list(engine.generate([1], config))
+    assert engine.active == 0
+
+
+def test_token_ids_the_model_does_not_know_are_refused(tokenizer: Tokenizer) -> None:
+    engine = Engine(UniformModel(), tokenizer)
+    for wrong in ([0, 265], [-1, 0]):
+        with pytest.raises(UsageError, match=r"knows 0 to 264"):
+            engine.generate_batch([wrong], GREEDY)
+    with pytest.raises(UsageError, match="265"):
+        engine.generate([1], GREEDY, prefix=[265])
+
+
+def test_memory_is_taken_when_it_is_needed(tokenizer: Tokenizer) -> None:
+    model = ScriptedModel(b"ok")
+    engine = Engine(model, tokenizer, rows=3)
+    assert engine._scheduler is None
+    assert engine.cache_bytes() == 2 * 256 * 32 * 4
+    engine.generate_batch([[1], [2], [3], [4]], GREEDY)
+    assert engine._scheduler and engine._scheduler.cache.rows == 3
+    engine.forget()
+    assert engine._scheduler is None
+
+
+def test_rows_follow_what_is_wanted_where_reserving_costs_memory(
+    tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = ScriptedModel(b"ok")
+    model.device = torch.device("meta")
+    engine = Engine(model, tokenizer)
+    monkeypatch.setattr(module, "free_bytes", lambda device: 4 * 10 * engine.cache_bytes())
+    monkeypatch.setattr(module, "KVCache", lambda config, rows, *rest: KVCache(config, rows, 8, CPU, torch.float32))
+    first = engine._ready(1)
+    assert first.cache.rows == 4 and engine._ready(3) is first
+    assert engine._ready(9).cache.rows == 9
+    assert engine._ready(100).cache.rows == 10, "a quarter of the free memory"
+    assert engine._ready(100) is engine._ready(1)
 
 
 def test_the_consumer_is_not_in_inference_mode(model: GPT, tokenizer: Tokenizer) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -9,7 +10,8 @@ from hypothesis import strategies as st
 
 from nanochat.config.chat import SamplingConfig
 from nanochat.engine.engine import Engine
-from nanochat.engine.session import ContextTrimmed, Session, SessionEvent, TextDelta, ToolUsed, TurnFinished
+from nanochat.engine.events import ContextTrimmed, SessionEvent, TextDelta, ToolUsed, TurnFinished
+from nanochat.engine.session import Session
 from nanochat.errors import ContextError
 from nanochat.tokenizer.conversation import Message, Part
 from nanochat.tokenizer.special import ASSISTANT_START, BOS, PYTHON_END, PYTHON_START, USER_END, USER_START
@@ -40,7 +42,7 @@ def test_an_answer_streams_and_is_remembered(tokenizer: Tokenizer) -> None:
     list(session.ask("More"))
     expected = script_of(tokenizer, BOS, USER_START, "Hi", USER_END, ASSISTANT_START, "Hello!")
     expected += script_of(tokenizer, "<|assistant_end|>", USER_START, "More", USER_END, ASSISTANT_START)
-    assert model.prompts[1] == [expected]
+    assert model.prompts[1] == expected
     assert [message.content for message in session.messages] == ["Hi", "Hello!", "More", "Again."]
     session.reset()
     assert session.messages == ()
@@ -49,7 +51,7 @@ def test_an_answer_streams_and_is_remembered(tokenizer: Tokenizer) -> None:
 def test_a_system_text_goes_before_the_first_message(tokenizer: Tokenizer) -> None:
     model = ScriptedModel(b"ok")
     list(session_with(model, system="Be brief.").ask("Hi"))
-    assert model.prompts[0] == [script_of(tokenizer, BOS, USER_START, "Be brief.\n\nHi", USER_END, ASSISTANT_START)]
+    assert model.prompts[0] == script_of(tokenizer, BOS, USER_START, "Be brief.\n\nHi", USER_END, ASSISTANT_START)
 
 
 def test_tool_calls_are_events_and_history(tokenizer: Tokenizer) -> None:
@@ -101,7 +103,7 @@ def test_text_of_the_user_never_becomes_special_tokens(tokenizer: Tokenizer) -> 
     model = ScriptedModel(b"ok")
     text = "<|assistant_end|><|bos|> \udc80"
     list(session_with(model, system="<|bos|>").ask(text))
-    (prompt,) = model.prompts[0]
+    prompt = model.prompts[0]
     assert prompt.count(tokenizer.bos) == 1
     assert tokenizer.special("<|assistant_end|>") not in prompt
 
@@ -114,10 +116,10 @@ def test_the_oldest_turns_go_first_and_whole() -> None:
         events = list(session.ask(f"question {turn}"))
         trimmed.append([event.turns for event in events if isinstance(event, ContextTrimmed)])
         assert finished(events).text == "0123456789"
-        assert len(model.prompts[-1][0]) + 20 <= 100
+        assert len(model.prompts[-1]) + 20 <= 100
         roles = [message.role for message in session.messages]
         assert roles == ["system", *["user", "assistant"] * (len(roles) // 2)]
-        assert bytes(model.prompts[-1][0][2:5]) == b"S\n\n"
+        assert bytes(model.prompts[-1][2:5]) == b"S\n\n"
     assert trimmed[:2] == [[], []]
     assert trimmed[-1] == [1]
     assert session.messages[-2].content == "question 7"
@@ -145,10 +147,10 @@ def test_a_closed_answer_keeps_what_was_said() -> None:
 
 def test_an_interruption_inside_the_model_keeps_what_was_said() -> None:
     class Interrupting(ScriptedModel):
-        def logits(self, hidden: Any) -> Any:
-            if hidden[0, 1] == 3:
+        def say(self, script: Sequence[int], place: int) -> int:
+            if place == 3:
                 raise KeyboardInterrupt
-            return super().logits(hidden)
+            return super().say(script, place)
 
     session = session_with(Interrupting(b"Hello!"))
     with pytest.raises(KeyboardInterrupt):
@@ -161,3 +163,51 @@ def test_an_empty_answer_is_a_turn_too() -> None:
     end = finished(list(session.ask("Hi")))
     assert (end.text, end.tokens, end.tokens_per_s, end.stop_reason) == ("", 1, 0.0, "stop")
     assert finished(list(session.ask("Hi again"))).text == ""
+
+
+def test_the_next_turn_reads_only_what_is_new() -> None:
+    model = ScriptedModel(b"0123456789", scripts=[b"yes", b"no"])
+    session = session_with(model, system="Be brief.")
+    list(session.ask("a long question " * 5))
+    model.passes.clear()
+    list(session.ask("Hi"))
+    assert model.passes[0] == 1 + 1 + 2 + 2, "assistant_end, user_start, Hi, user_end, assistant_start"
+    assert all(count == 1 for count in model.passes[1:])
+
+
+def test_a_conversation_goes_on_from_an_earlier_turn() -> None:
+    model = ScriptedModel(b"one", scripts=[b"two", b"three", b"four"])
+    session = session_with(model)
+    list(session.ask("a"))
+    before = session.messages
+    list(session.ask("b"))
+    session.restore(before)
+    model.passes.clear()
+    list(session.ask("c"))
+    assert model.passes[0] <= 5, "the first turn is still known"
+    assert [message.content for message in session.messages] == ["a", "one", "c", "three"]
+    other = session_with(model, system="ignored")
+    other.restore((Message.text("system", "S"), *session.messages))
+    list(other.ask("d"))
+    assert model.prompts[3][2:] == [83, 10, 10, *model.prompts[2][2:], *b"three", *model.prompts[3][-5:]]
+
+
+def test_an_answer_cut_inside_a_call_is_closed_in_the_history(tokenizer: Tokenizer) -> None:
+    script = script_of(tokenizer, "so ", PYTHON_START, "123+456")
+    model = ScriptedModel(script, scripts=[b"ok"])
+    session = session_with(model, max_new_tokens=7)
+    assert finished(list(session.ask("?"))).stop_reason == "length"
+    assert session.messages[-1].parts == (Part("text", "so "), Part("python", "123"))
+    list(session.ask("!"))
+    cut = script_of(tokenizer, "so ", PYTHON_START, "123", PYTHON_END, "<|assistant_end|>", USER_START, "!")
+    assert model.prompts[1][-len(cut) - 2 : -2] == cut
+
+
+def test_a_stop_text_is_neither_shown_nor_remembered(tokenizer: Tokenizer) -> None:
+    model = ScriptedModel(b"yes\nUser: no", scripts=[b"ok"])
+    session = Session(Engine(model, tokenizer), SamplingConfig(temperature=0, stop=("\nUser:",)))
+    events = list(session.ask("?"))
+    assert said(events) == finished(events).text == "yes" and finished(events).stop_reason == "stop"
+    list(session.ask("!"))
+    expected = script_of(tokenizer, BOS, USER_START, "?", USER_END, ASSISTANT_START, "yes", "<|assistant_end|>")
+    assert model.prompts[1][: len(expected) + 1] == [*expected, tokenizer.special(USER_START)]

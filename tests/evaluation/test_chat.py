@@ -66,7 +66,7 @@ def test_at_most_so_many_problems_and_progress() -> None:
 
 def test_what_was_said_to_the_calculator_is_no_answer() -> None:
     tool = script_of(TOKENIZER, "<|python_start|>", "6*7", "<|python_end|>")
-    result = score(ScriptedModel({row: [*tool] for row in range(4)}), Question(), max_new_tokens=16)
+    result = score(ScriptedModel(tool), Question(), max_new_tokens=16)
     assert result.correct == 0
 
 

@@ -1,4 +1,4 @@
-"""`nanochat bench`: how fast this machine trains and multiplies."""
+"""`nanochat bench`: how fast this machine trains, generates and multiplies."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nanochat.commands.models import complete_selector
 from nanochat.commands.options import base_dir_option, config_options, emit_json, json_option
-from nanochat.config.bench import BenchMatmulConfig, BenchTrainConfig
+from nanochat.config.bench import BenchInferConfig, BenchMatmulConfig, BenchTrainConfig
 from nanochat.config.load import Resolved
 
 if TYPE_CHECKING:
@@ -55,6 +56,50 @@ def train(config: Resolved[BenchTrainConfig], base_dir: str | None, as_json: boo
     )
     for name, text in rows:
         click.echo(f"{name:<12} {text}")
+
+
+@click.command()
+@click.argument("model", required=False, shell_complete=complete_selector)
+@config_options(BenchInferConfig, "bench.infer")
+@base_dir_option
+@json_option
+def infer(model: str | None, config: Resolved[BenchInferConfig], base_dir: str | None, as_json: bool) -> None:
+    """Time prompts and answers of a model.
+
+    MODEL is a saved one, as in `nanochat chat`; nothing means random weights of --depth. The prompts are random tokens.
+    MBU is the share of the memory bandwidth, measured just before, that reading the weights and the cache takes;
+    overhead is what a step takes outside of the network.
+    """
+    import os
+
+    from nanochat.console.words import short, size
+    from nanochat.runtime.devices import open_context
+    from nanochat.runtime.paths import resolve_paths
+    from nanochat.stages.bench_infer import bench_infer
+
+    value = config.value
+    context, _ = open_context(
+        resolve_paths(base_dir, os.environ), device=value.device, dtype="float32", compile="off", threads=value.threads
+    )
+    report = bench_infer(value, context, model)
+    if as_json:
+        emit_json(report)
+        return
+    bandwidth = "bandwidth not measured" if report.bandwidth is None else f"{report.bandwidth / 1e9:.1f} GB/s"
+    click.echo(
+        f"{short(report.parameters)} parameters, {report.dtype} on {context.device}, {context.threads} threads, "
+        f"{bandwidth}; {size(report.weight_bytes)} of weights a step, "
+        f"{size(report.cache_bytes_per_token)} of cache a token"
+    )
+    click.echo(
+        f"{'batch':>5} {'prefill tok/s':>14} {'first token':>12} {'decode tok/s':>13} {'MBU':>6} {'overhead':>9}"
+    )
+    for row in report.speeds:
+        share = "n/a" if row.mbu is None else f"{row.mbu:.0%}"
+        click.echo(
+            f"{row.batch:>5} {row.prefill_tokens_per_s:>14,.0f} {row.time_to_first_token_s * 1e3:>9,.0f} ms"
+            f" {row.decode_tokens_per_s:>13,.1f} {share:>6} {row.overhead_s * 1e3:>6.2f} ms"
+        )
 
 
 @click.command()

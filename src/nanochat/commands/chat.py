@@ -19,10 +19,13 @@ from nanochat.config.load import Resolved
 from nanochat.errors import ContextError, UsageError
 
 if TYPE_CHECKING:
-    from nanochat.engine.session import Session, SessionEvent
+    from nanochat.engine.client import RemoteSession
+    from nanochat.engine.events import SessionEvent
+    from nanochat.engine.session import Session
     from nanochat.runtime.paths import Paths
 
 HISTORY_LINES = 1000
+CHAT_ROWS = 2  # one conversation, and one that was before it
 # C0 and C1 controls but newline and tab: a model must not move the cursor or retitle the window.
 _CONTROLS = {code: None for code in (*range(0x20), *range(0x7F, 0xA0)) if code not in (0x0A, 0x09)}
 
@@ -48,17 +51,17 @@ def chat(
     from nanochat.runtime.paths import resolve_paths
 
     paths = resolve_paths(base_dir, os.environ)
-    session, title = _open_session(paths, model, config.value)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # an emoji in an ASCII terminal is no reason to stop
     printer = _Printer(as_json=as_json)
     if text is not None:
-        _answer(session, text, printer)
+        _answer(_open_session(paths, model, config.value), text, printer)
         return
-    click.echo(f"{title}; /new starts over, /quit leaves", err=True)
-    with _line_history(paths.base / "chat_history"):
-        _converse(session, printer)
+    with _open_remote(paths, model, config.value) as (session, title):
+        click.echo(f"{title}; /new starts over, /quit leaves", err=True)
+        with _line_history(paths.base / "chat_history"):
+            _converse(session, printer)
 
 
 def _read_prompt(prompt: str | None) -> str:
@@ -69,33 +72,53 @@ def _read_prompt(prompt: str | None) -> str:
     return prompt
 
 
-def _open_session(paths: Paths, model: str | None, config: ChatConfig) -> tuple[Session, str]:
-    """The session, and a line that says with whom."""
-    from nanochat.checkpoints.selector import describe_place, resolve
+def _open_session(paths: Paths, model: str | None, config: ChatConfig) -> Session:
+    """A session in this process, for one answer."""
+    from nanochat.checkpoints.selector import resolve
 
     resolve(paths, model)  # a missing model is said before torch is loaded
     import torch
 
     from nanochat.engine.load import load_engine
     from nanochat.engine.session import Session
-    from nanochat.runtime.devices import pick_device, pick_dtype
+    from nanochat.runtime.devices import pick_device
 
-    device = pick_device(config.device)
-    dtype = "float32" if (config.dtype, device) == ("auto", "cpu") else pick_dtype(config.dtype, device)
-    engine, checkpoint = load_engine(
-        paths, model, device, getattr(torch, dtype), lambda line: click.echo(f"notice: {line}", err=True)
-    )
-    return Session(engine, config, config.system), f"{describe_place(checkpoint.path)} on {device} in {dtype}"
+    dtype = None if config.dtype == "auto" else getattr(torch, config.dtype)
+    engine, _ = load_engine(paths, model, pick_device(config.device), dtype, _notice, rows=1)
+    return Session(engine, config, config.system)
 
 
-def _answer(session: Session, text: str, printer: _Printer) -> None:
+@contextmanager
+def _open_remote(paths: Paths, model: str | None, config: ChatConfig) -> Iterator[tuple[RemoteSession, str]]:
+    """A session with a process of its own, which loads while the first question is typed; and with whom."""
+    from nanochat.checkpoints.selector import describe_place, resolve
+    from nanochat.engine.client import RemoteSession, Worker
+    from nanochat.engine.messages import Order
+
+    place = resolve(paths, model, _notice)
+    order = Order(paths=paths, selector=describe_place(place), device=config.device, dtype=config.dtype, rows=CHAT_ROWS)
+    worker = Worker(order)
+    worker.start()
+    try:
+        yield RemoteSession(worker, config, config.system), describe_place(place)
+    finally:
+        worker.close()
+
+
+def _notice(line: str) -> None:
+    click.echo(f"notice: {line}", err=True)
+
+
+def _answer(session: Session | RemoteSession, text: str, printer: _Printer) -> None:
     """Print the answer as it comes. Interrupted, the part that was said stays in the conversation."""
     with closing(session.ask(text)) as events:  # type: ignore[type-var]
         for event in events:
             printer.show(event)
 
 
-def _converse(session: Session, printer: _Printer) -> None:
+def _converse(session: Session | RemoteSession, printer: _Printer) -> None:
+    from nanochat.engine.client import WorkerDied
+
     while True:
         try:
             line = _read_line().strip()
@@ -118,7 +141,8 @@ def _converse(session: Session, printer: _Printer) -> None:
             except KeyboardInterrupt:
                 printer.end_line()
                 click.echo("stopped", err=True)
-            except ContextError as error:
+            except (ContextError, WorkerDied) as error:
+                printer.end_line()
                 click.echo(f"error: {error.message}\nhint: {error.hint}", err=True)
 
 
@@ -157,7 +181,7 @@ class _Printer:
 
     def show(self, event: SessionEvent) -> None:
         """Print one event."""
-        from nanochat.engine.session import ContextTrimmed, TextDelta, ToolUsed
+        from nanochat.engine.events import ContextTrimmed, TextDelta, ToolUsed
 
         if self.as_json:
             self._show_json(event)

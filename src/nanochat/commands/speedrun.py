@@ -96,8 +96,9 @@ def plan_text(preset: str, tag: str, plan: Plan, context: RunContext, price_per_
 def _ask(context: RunContext, tag: str) -> None:
     """Let the finished model answer a few questions on stdout."""
     from nanochat.config.chat import GREEDY
+    from nanochat.engine.events import TurnFinished
     from nanochat.engine.load import load_engine
-    from nanochat.engine.session import Session, TurnFinished
+    from nanochat.engine.session import Session
 
     engine, _ = load_engine(context.paths, f"{tag}:sft", device=context.device)
     for question in QUESTIONS:

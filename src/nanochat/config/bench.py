@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from nanochat.config.fields import option
 from nanochat.config.model import ModelConfig, era_config, model_shape
@@ -45,6 +46,54 @@ class BenchTrainConfig:
             vocab_size=self.vocab_size,
             sequence_len=self.sequence_len,
             window_pattern=self.window_pattern,
+            **model_shape(self.depth, head_dim=self.head_dim),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BenchInferConfig:
+    """A model, its number format, and how many answers at a time.
+
+    Raises:
+        UsageError: sizes that cannot work.
+    """
+
+    depth: int = option(12, "number of layers; sets every other size")
+    head_dim: int = option(128, "channels per attention head")
+    vocab_size: int = option(32_768, "tokens of the vocabulary", parse="count")
+    prompt_tokens: int = option(256, "length of the prompts", unit="tokens")
+    new_tokens: int = option(32, "length of the answers", unit="tokens")
+    batch_sizes: str = option("1,8", "answers at a time, separated by commas")
+    device: Device = option("auto", "where to compute")
+    dtype: Literal["auto", "float32", "bfloat16", "float16", "int8"] = option(
+        "auto", "number format of the weights; auto measures"
+    )
+    threads: int = option(0, "CPU threads; 0 uses every core")
+
+    def __post_init__(self) -> None:
+        for name in ("prompt_tokens", "new_tokens"):
+            if getattr(self, name) < 2:
+                raise UsageError(
+                    f"{name} ({getattr(self, name)}) must be at least 2", f"try --{name.replace('_', '-')} 32"
+                )
+        self.batches()
+        self.model()
+
+    def batches(self) -> tuple[int, ...]:
+        """The batch sizes."""
+        words = [word.strip() for word in self.batch_sizes.split(",") if word.strip()]
+        if not words or not all(word.isdecimal() and 0 < int(word) <= 1024 for word in words):
+            raise UsageError(
+                f"batch_sizes ({self.batch_sizes!r}) must be whole numbers from 1 to 1024", "try --batch-sizes 1,8"
+            )
+        return tuple(int(word) for word in words)
+
+    def model(self) -> ModelConfig:
+        """The model these dials describe, with a context that holds prompt and answer."""
+        return era_config(
+            "D",
+            vocab_size=self.vocab_size,
+            sequence_len=max(2048, self.prompt_tokens + self.new_tokens + 1),
             **model_shape(self.depth, head_dim=self.head_dim),
         )
 

@@ -26,6 +26,7 @@ SECTIONS: dict[str, str] = {
     "eval.chat": "nanochat.config.evaluate:ChatEvalConfig",
     "slurm": "nanochat.config.slurm:SlurmConfig",
     "bench.train": "nanochat.config.bench:BenchTrainConfig",
+    "bench.infer": "nanochat.config.bench:BenchInferConfig",
     "bench.matmul": "nanochat.config.bench:BenchMatmulConfig",
     "chat": "nanochat.config.chat:ChatConfig",
 }

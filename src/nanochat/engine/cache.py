@@ -1,165 +1,269 @@
 """Keys and values of the tokens a model has read, so that each new one costs one step and not the whole text.
 
-Rows may be of different lengths: a row's tokens lie at its start, what is behind them is padding that later
-tokens overwrite and the mask hides. Left out: windows do not free the tokens that fell out of them.
+Memory for `rows` texts is reserved once and never moved. On a CPU the system hands it out only when it is first
+written, so rows that nobody uses cost nothing, and growing copies nothing. A layer with a window keeps the tokens
+that its queries can still see, and up to as many before them, so that a text can be taken back by that much.
+
+One forward pass reads any number of new tokens of any number of texts, without padding: a `Pass` lays them in one
+row of ids and gives each text's queries its own keys. What a text gets is therefore computed in the same way
+whichever others are read beside it. Smear needs no state here: it is a function of the token before.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from nanochat.config.model import ModelConfig
+from nanochat.model.attention import attend
 
-GRAIN = 64  # capacity comes in multiples of this many tokens
+LONGEST_PIECE = 256  # tokens of one text in one pass: what a windowed layer has room for beside its window
+TAKEN_BACK = 16  # tokens that can always be taken back, as a rejected draft is
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """The next tokens of one text.
+
+    Attributes:
+        row: where the text is kept.
+        ids: 1 to `LONGEST_PIECE` tokens.
+        previous: the token before them; None at the beginning of a text.
+    """
+
+    row: int
+    ids: Sequence[int]
+    previous: int | None = None
 
 
 class KVCache:
-    """A `nanochat.model.gpt.Cache`.
-
-    The forward pass calls `extend` and `mask` once for each layer and `advance` once at its end.
+    """Keys and values of `rows` texts of up to `capacity` tokens.
 
     Args:
         config: shape of the model.
-        batch: number of rows.
-        capacity: tokens to have room for at first; doubled whenever it does not suffice.
+        rows: texts there is room for.
+        capacity: tokens of the longest one.
         device: where keys and values are kept.
-        dtype: their dtype, the compute dtype of the model.
+        dtype: the compute dtype of the model. On a CPU keys and values are float32 all the same: there torch's
+            attention of one query takes 15 us in float32 and 155 in bfloat16 (256 keys, 6 heads of 128).
 
     Attributes:
-        positions: (B,) int64, tokens stored in each row.
-        smear: (B, 1, C) normed embedding of each row's last token; None before the first one.
+        lengths: tokens stored in each row.
     """
 
-    def __init__(
-        self, config: ModelConfig, batch: int, capacity: int, device: torch.device, dtype: torch.dtype
-    ) -> None:
+    def __init__(self, config: ModelConfig, rows: int, capacity: int, device: torch.device, dtype: torch.dtype) -> None:
         self.config = config
-        self.positions = torch.zeros(batch, dtype=torch.int64, device=device)
-        self.smear: Tensor | None = None
-        self._counts = [0] * batch  # positions as Python knows them: reading the tensor would wait for the device
-        shape = (config.n_layer, batch, _round_up(capacity), config.n_kv_head, config.head_dim)
-        # Zeros, because a masked weight of 0 times an uninitialised NaN is NaN.
-        self._k = torch.zeros(shape, device=device, dtype=dtype)
-        self._v = torch.zeros(shape, device=device, dtype=dtype)
-        self._step: dict[object, Tensor] = {}  # masks and indices of the running forward pass
+        self.capacity = capacity
+        self.device = device
+        self.dtype = cache_dtype(device, dtype)
+        self.windows = tuple(_window(window, capacity) for window in config.window_sizes())
+        self.lengths = [0] * rows
+        self.sizes = {window: _size(window, capacity) for window in set(self.windows)}
+        self._first = {window: [0] * rows for window in self.sizes}  # position of the oldest token that is kept
+        shapes = [(rows, self.sizes[window], config.n_kv_head, config.head_dim) for window in self.windows]
+        # Elsewhere than on a CPU unwritten memory is multiplied by zero, and NaN times zero is NaN.
+        make = torch.empty if device.type == "cpu" else torch.zeros
+        self.keys = [make(shape, device=device, dtype=self.dtype) for shape in shapes]
+        self.values = [make(shape, device=device, dtype=self.dtype) for shape in shapes]
+        # The rows of a layer laid end to end, for writing.
+        self.flat = [(k.flatten(0, 1), v.flatten(0, 1)) for k, v in zip(self.keys, self.values, strict=True)]
 
     @property
-    def batch(self) -> int:
-        """Number of rows."""
-        return len(self._counts)
+    def rows(self) -> int:
+        """Texts there is room for."""
+        return len(self.lengths)
 
-    @property
-    def counts(self) -> tuple[int, ...]:
-        """Tokens stored in each row."""
-        return tuple(self._counts)
+    def begin(self, pieces: Sequence[Piece]) -> Pass:
+        """A forward pass over these pieces, at most one of each row; `Pass.commit` makes it count."""
+        for piece in pieces:
+            self._make_room(piece.row, len(piece.ids))
+        return Pass(self, pieces)
 
-    @property
-    def capacity(self) -> int:
-        """Tokens a row can hold before the cache grows."""
-        return self._k.size(2)
+    def can_cut(self, row: int, length: int) -> bool:
+        """Whether the first `length` tokens of a row are all that is needed to go on behind them."""
+        if length == 0:
+            return True
+        oldest = ((first[row], 0 if window is None else length - window) for window, first in self._first.items())
+        return length <= self.lengths[row] and all(first <= max(0, seen) for first, seen in oldest)
 
-    def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Store (B, T, K, D) behind each row's tokens: all stored (B, S, K, D), S = longest row + T."""
-        length, start = k.size(1), max(self._counts)
-        used = start + length
-        if used > self.capacity:
-            self._grow(used)
-        if min(self._counts) == start:
-            self._k[layer, :, start:used] = k
-            self._v[layer, :, start:used] = v
+    def cut(self, row: int, length: int) -> None:
+        """Forget what stands behind the first `length` tokens of a row."""
+        if not self.can_cut(row, length):
+            raise ValueError(f"row {row} cannot be cut to {length} tokens: its windows have moved on")
+        self.lengths[row] = length
+        if length == 0:
+            for first in self._first.values():
+                first[row] = 0
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        """Make a row begin as another does, with its first `length` tokens."""
+        if length == 0:
+            self.cut(target, 0)
+            return
+        if not self.can_cut(source, length):
+            raise ValueError(f"row {source} does not hold its first {length} tokens")
+        for window, keys, values in zip(self.windows, self.keys, self.values, strict=True):
+            count = length - self._first[window][source]
+            keys[target, :count] = keys[source, :count]
+            values[target, :count] = values[source, :count]
+        for first in self._first.values():
+            first[target] = first[source]
+        self.lengths[target] = length
+
+    def first(self, window: int | None, row: int) -> int:
+        """Position of the oldest token that a row still keeps in layers of this window."""
+        return self._first[window][row]
+
+    def _make_room(self, row: int, count: int) -> None:
+        """Move what a window can still see to the front where `count` more tokens would not fit behind it."""
+        length = self.lengths[row]
+        if length + count > self.capacity:
+            raise ValueError(f"{length} and {count} more tokens are beyond the capacity of {self.capacity}")
+        for window, first in self._first.items():
+            if window is None or length - first[row] + count <= self.sizes[window]:
+                continue
+            start = max(first[row], length - window - TAKEN_BACK)
+            offset, kept = start - first[row], length - start
+            for place, keys, values in zip(self.windows, self.keys, self.values, strict=True):
+                if place == window:
+                    for stored in (keys[row], values[row]):
+                        stored[:kept] = stored[offset : offset + kept].clone()
+            first[row] = start
+
+
+class Pass:
+    """One forward pass: a `nanochat.model.gpt.Cache`.
+
+    Attributes:
+        ids: (1, N) the new tokens of all pieces, one after the other.
+        ends: where each piece ends in them.
+    """
+
+    def __init__(self, cache: KVCache, pieces: Sequence[Piece]) -> None:
+        self.cache = cache
+        self.pieces = pieces
+        ids: list[int] = []
+        previous: list[int] = []
+        positions: list[int] = []
+        self.ends: list[int] = []
+        for piece in pieces:
+            start = cache.lengths[piece.row]
+            ids += piece.ids
+            previous += (piece.previous or 0, *piece.ids[:-1])
+            positions += range(start, start + len(piece.ids))
+            self.ends.append(len(ids))
+        where = torch.tensor((ids, previous, positions), device=cache.device)
+        self.ids, self.previous, self.positions = where[:1], where[1:2], where[2]
+        self._spans = {window: [_Span(cache, window, piece) for piece in pieces] for window in cache.sizes}
+        self._places = {window: self._place(window) for window in cache.sizes}
+        self._together = cache.device.type != "cpu" and len(ids) == len(pieces) > 1
+        self._masks: dict[int | None, Tensor] = {}
+
+    def commit(self) -> None:
+        """Count the new tokens as stored."""
+        for piece in self.pieces:
+            self.cache.lengths[piece.row] += len(piece.ids)
+
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """See `Cache`."""
+        cache = self.cache
+        window, keys, values = cache.windows[layer], cache.keys[layer], cache.values[layer]
+        dtype = q.dtype
+        if dtype != cache.dtype:
+            q, k, v = q.to(cache.dtype), k.to(cache.dtype), v.to(cache.dtype)
+        spans = self._spans[window]
+        for stored, new in zip(cache.flat[layer], (k, v), strict=True):
+            stored.index_copy_(0, self._places[window], new[0])
+        if len(spans) == 1:
+            y = spans[0].attend(q, keys, values)
+        elif self._together:
+            y = self._attend_together(window, q, keys, values)
         else:
-            rows, at = self._where(length)
-            self._k[layer, rows, at] = k.to(self._k.dtype)
-            self._v[layer, rows, at] = v.to(self._v.dtype)
-        return self._k[layer, :, :used], self._v[layer, :, :used]
+            parts = [
+                span.attend(q[:, begin:end], keys, values)
+                for span, begin, end in zip(spans, (0, *self.ends), self.ends, strict=False)
+            ]
+            y = torch.cat(parts, dim=1)
+        return y if y.dtype == dtype else y.to(dtype)
 
-    def mask(self, length: int, window: int | None) -> Tensor:
-        """(B, 1, T, S) bool: a query sees its row up to itself, at most `window` tokens back."""
-        key = (length, window)
-        if key not in self._step:
-            self._step[key] = self._mask(length, window)
-        return self._step[key]
+    def _place(self, window: int | None) -> Tensor:
+        """(N,) index of each new token in the rows of a layer, laid end to end."""
+        size = self.cache.sizes[window]
+        at = [
+            place
+            for span in self._spans[window]
+            for place in range(span.row * size + span.at, span.row * size + span.end)
+        ]
+        return torch.tensor(at, device=self.cache.device)
 
-    def _mask(self, length: int, window: int | None) -> Tensor:
-        device, start = self.positions.device, max(self._counts)
-        steps = torch.arange(length, device=device)
-        if min(self._counts) == start:
-            at = (start + steps)[None, :, None]  # (1, T, 1): one mask for all rows
-        else:
-            at = (self.positions[:, None] + steps)[..., None]  # (B, T, 1)
-        distance = at - torch.arange(start + length, device=device)  # (B or 1, T, S)
-        seen = distance >= 0
-        if window is not None and window < start + length - 1:
-            seen &= distance <= window
-        return seen[:, None].expand(self.batch, -1, -1, -1)
-
-    def advance(self, embeddings: Tensor, lengths: Tensor | None) -> None:
-        """Count (B, T, C) new tokens as stored, of which only `lengths` (B,) are real when given."""
-        length = embeddings.size(1)
-        self._step.clear()
-        if lengths is None:
-            added = [length] * self.batch
-            self.positions = self.positions + length
-        else:
-            added = [int(n) for n in lengths.tolist()]
-            self.positions = self.positions + lengths.to(self.positions)
-        self._counts = [count + more for count, more in zip(self._counts, added, strict=True)]
-        if self.config.smear:
-            self.smear = self._last(embeddings, added)
-
-    def _last(self, embeddings: Tensor, added: list[int]) -> Tensor:
-        """(B, 1, C) embedding of each row's last real token; of one that got none, what it was."""
-        if min(added) == embeddings.size(1):
-            return embeddings[:, -1:].clone()
-        at = torch.tensor(added, device=embeddings.device)
-        rows = torch.arange(self.batch, device=embeddings.device)
-        last = embeddings[rows, (at - 1).clamp_min(0)][:, None]
-        before = torch.zeros_like(last) if self.smear is None else self.smear
-        return torch.where((at > 0)[:, None, None], last, before)
-
-    def expand(self, n: int) -> KVCache:
-        """A cache of `n` rows that each hold what the only row of this one holds."""
-        if self.batch != 1:
-            raise ValueError(f"only a cache of one row can be expanded, this one has {self.batch}")
-        used = self._counts[0]
-        copy = KVCache(self.config, n, self.capacity, self.positions.device, self._k.dtype)
-        copy._k[:, :, :used] = self._k[:, :, :used]
-        copy._v[:, :, :used] = self._v[:, :, :used]
-        copy.positions = self.positions.repeat(n)
-        copy._counts = self._counts * n
-        copy.smear = None if self.smear is None else self.smear.expand(n, -1, -1)
-        return copy
-
-    def select(self, rows: list[int]) -> None:
-        """Keep only these rows, in this order, at least one of them."""
-        at = torch.tensor(rows, device=self.positions.device)
-        used, kept = max(self._counts[row] for row in rows), len(rows)
-        for layer in range(self.config.n_layer):  # one layer at a time, so that the copy costs little memory
-            for stored in (self._k[layer], self._v[layer]):
-                stored[:kept, :used] = stored[at, :used]
-        self._k, self._v = self._k[:, :kept], self._v[:, :kept]
-        self.positions = self.positions[at]
-        self._counts = [self._counts[row] for row in rows]
-        self.smear = None if self.smear is None else self.smear[at]
-        self._step.clear()
-
-    def _where(self, length: int) -> tuple[Tensor, Tensor]:
-        """Indices (B, 1) and (B, T) of the places of the next `length` tokens."""
-        key = ("where", length)
-        if key not in self._step:
-            self._step[key] = self.positions[:, None] + torch.arange(length, device=self.positions.device)
-        return torch.arange(self.batch, device=self.positions.device)[:, None], self._step[key]
-
-    def _grow(self, needed: int) -> None:
-        capacity = _round_up(max(needed, 2 * self.capacity))
-        used = max(self._counts)  # the first layer grows it for all of them, so nothing newer is lost
-        for name in ("_k", "_v"):
-            old: Tensor = getattr(self, name)
-            new = torch.zeros((*old.shape[:2], capacity, *old.shape[3:]), device=old.device, dtype=old.dtype)
-            new[:, :, :used] = old[:, :, :used]
-            setattr(self, name, new)
+    def _attend_together(self, window: int | None, q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """One query for each of many rows in one product, for devices where starting a kernel costs more than it."""
+        spans = self._spans[window]
+        rows = torch.tensor([span.row for span in spans], device=q.device)
+        top, longest = max(span.row for span in spans) + 1, max(span.end for span in spans)
+        if window not in self._masks:
+            mask = torch.ones(top, 1, 1, longest, dtype=torch.bool)  # rows that take no part may see anything
+            for span in spans:
+                mask[span.row, ..., : span.begin] = False
+                mask[span.row, ..., span.end :] = False
+            self._masks[window] = mask.to(q.device)
+        asked = q.new_zeros(top, *q.shape[2:])
+        asked[rows] = q[0]
+        y = attend(asked[:, None], keys[:top, :longest], values[:top, :longest], mask=self._masks[window])
+        return y[rows, 0][None]
 
 
-def _round_up(count: int) -> int:
-    return -(-max(count, 1) // GRAIN) * GRAIN
+class _Span:
+    """Where one piece stands in the layers of one window: row, and begin <= at < end in the memory of that row.
+
+    Keys `begin` to `end` are what the piece's queries may see, those from `at` on are its own.
+    """
+
+    def __init__(self, cache: KVCache, window: int | None, piece: Piece) -> None:
+        first, start, count = cache.first(window, piece.row), cache.lengths[piece.row], len(piece.ids)
+        self.row = piece.row
+        self.at = start - first
+        self.end = self.at + count
+        self.begin = 0 if window is None else max(0, start - window) - first
+        self.window = window
+        self.causal = start == 0
+        self.mask: Tensor | None = None
+        if count > 1 and not self.causal:
+            distance = torch.arange(self.at, self.end)[:, None] - torch.arange(self.begin, self.end)
+            seen = distance >= 0 if window is None else (distance >= 0) & (distance <= window)
+            self.mask = seen[None, None].to(cache.device)
+
+    def attend(self, q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """(1, T, H, D) queries of the piece -> (1, T, H, D)."""
+        k, v = keys[None, self.row, self.begin : self.end], values[None, self.row, self.begin : self.end]
+        if q.size(1) == 1:  # it sees all of them
+            q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+            return F.scaled_dot_product_attention(q, k, v, enable_gqa=q.size(1) != k.size(1)).transpose(1, 2)
+        if self.causal:
+            return attend(q, k, v, window=self.window)
+        return attend(q, k, v, mask=self.mask)
+
+
+def cache_dtype(device: torch.device, dtype: torch.dtype) -> torch.dtype:
+    """What keys and values are kept in."""
+    return torch.float32 if device.type == "cpu" else dtype
+
+
+def row_bytes(config: ModelConfig, capacity: int, dtype: torch.dtype) -> int:
+    """Memory of the keys and values of one full row."""
+    sizes = [_size(_window(window, capacity), capacity) for window in config.window_sizes()]
+    return 2 * sum(sizes) * config.n_kv_head * config.head_dim * dtype.itemsize
+
+
+def _window(window: int | None, capacity: int) -> int | None:
+    """The window of a layer, or None where it never hides a token."""
+    return None if window is None or window >= capacity - 1 else window
+
+
+def _size(window: int | None, capacity: int) -> int:
+    """Tokens that a row has memory for in a layer."""
+    return capacity if window is None else min(capacity, window + TAKEN_BACK + max(window, LONGEST_PIECE))

@@ -9,16 +9,22 @@ import torch
 from nanochat.checkpoints.selector import load_for_inference
 from nanochat.checkpoints.store import Checkpoint
 from nanochat.engine.engine import Engine
-from nanochat.model.gpt import GPT
+from nanochat.engine.network import Network
+from nanochat.model.sizes import count_parameters
+from nanochat.runtime.devices import pick_dtype
 from nanochat.runtime.paths import Paths
+
+LARGE = 50_000_000  # parameters from which the half second of measuring whether bfloat16 is fast is worth its time
 
 
 def load_engine(
     paths: Paths,
     selector: str | None = None,
     device: str | torch.device = "cpu",
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = torch.float32,
     on_notice: Callable[[str], None] | None = None,
+    *,
+    rows: int | None = None,
 ) -> tuple[Engine, Checkpoint]:
     """The engine of the model that a selector names, and the checkpoint it came from.
 
@@ -26,18 +32,35 @@ def load_engine(
         paths: where models are.
         selector: `d12:sft@650`; None is the newest.
         device: where to compute.
-        dtype: of weights, activations and cache.
+        dtype: of weights and activations; int8 is that of weights, whose activations are bfloat16; None is the
+            fastest of float32 and bfloat16, or float16 on a GPU that has no bfloat16.
         on_notice: told in one line each what was passed over.
+        rows: see `Engine`.
 
     Raises:
-        MissingError, UsageError, DamagedError: as `load_for_inference`.
+        MissingError, UsageError, DamagedError: as `load_for_inference`, and as `Network`.
     """
     checkpoint = load_for_inference(paths, selector, on_notice)
-    return Engine(build_model(checkpoint, device, dtype), checkpoint.tokenizer), checkpoint
+    if dtype is None:
+        dtype = fastest_dtype(str(device), count_parameters(checkpoint.model_config).total)
+    return Engine(build_network(checkpoint, device, dtype), checkpoint.tokenizer, rows=rows), checkpoint
 
 
-def build_model(checkpoint: Checkpoint, device: str | torch.device, dtype: torch.dtype) -> GPT:
-    """The model of a checkpoint for use, not for training: weights themselves are in `dtype`."""
-    model = GPT(checkpoint.model_config)
-    model.load_state_dict(checkpoint.model_state)
-    return model.to(device=device, dtype=dtype).compute_in(dtype).eval().requires_grad_(False)
+def build_network(checkpoint: Checkpoint, device: str | torch.device, dtype: torch.dtype) -> Network:
+    """The model of a checkpoint for use, not for training."""
+    int8 = dtype == torch.int8
+    return Network(
+        checkpoint.model_config,
+        checkpoint.model_state,
+        torch.device(device),
+        torch.bfloat16 if int8 else dtype,
+        int8=int8,
+    )
+
+
+def fastest_dtype(device: str, parameters: int) -> torch.dtype:
+    """What a model of this size runs fastest in; small ones on a CPU are quick in float32, and nothing is measured."""
+    if device == "cpu" and parameters < LARGE:
+        return torch.float32
+    dtype: torch.dtype = getattr(torch, pick_dtype("auto", device))
+    return dtype

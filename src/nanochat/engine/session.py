@@ -2,67 +2,34 @@
 
 The session keeps the history, tool calls included, streams text that is always valid Unicode, and forgets its
 oldest turns when the context is full. It prints nothing: terminal, server and test consume the same events.
+
+What was said is kept as the ids it was said in, so that the next prompt goes on exactly where the last answer ended
+and the engine need only read what is new: text that is encoded again may give other ids.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass
 
 from nanochat.config.chat import SamplingConfig
-from nanochat.engine.engine import Engine, GenerationStep, StopReason
+from nanochat.engine.engine import Engine
+from nanochat.engine.events import ContextTrimmed, SessionEvent, TurnFinished
+from nanochat.engine.stream import Stream
 from nanochat.errors import ContextError
-from nanochat.tokenizer.conversation import Conversation, Message, Part, PartKind
-from nanochat.tokenizer.render import render_for_completion
-from nanochat.tokenizer.special import OUTPUT_START, PYTHON_START
-from nanochat.tokenizer.stream import StreamDecoder
-from nanochat.tokenizer.tokenizer import Tokenizer
+from nanochat.tokenizer.conversation import Conversation, Message
+from nanochat.tokenizer.render import render, render_for_completion
+from nanochat.tokenizer.special import ASSISTANT_END, OUTPUT_END, OUTPUT_START, PYTHON_END, PYTHON_START
 
 
 @dataclass(frozen=True, slots=True)
-class TextDelta:
-    """More of the answer."""
+class _Turn:
+    """A question and its answer; `ids` are those of the answer with its end."""
 
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class ToolUsed:
-    """The model called a tool; `result` is None where the expression has none."""
-
-    expression: str
-    result: str | None
-    latency_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class ContextTrimmed:
-    """So many of the oldest turns (a question and its answer) were forgotten to make room."""
-
-    turns: int
-
-
-@dataclass(frozen=True, slots=True)
-class TurnFinished:
-    """The answer is complete.
-
-    Attributes:
-        text: all of its text, tool calls left out.
-        tokens: generated tokens, those of tool calls and results included.
-        tokens_per_s: of the tokens after the first; 0 where there is one or none.
-        stop_reason: "stop", "length" or "context".
-        time_to_first_token_s: from the question to the first token.
-    """
-
-    text: str
-    tokens: int
-    tokens_per_s: float
-    stop_reason: StopReason
-    time_to_first_token_s: float
-
-
-SessionEvent = TextDelta | ToolUsed | ContextTrimmed | TurnFinished
+    user: Message
+    answer: Message
+    ids: tuple[int, ...]
 
 
 class Session:
@@ -72,62 +39,76 @@ class Session:
         engine: generates.
         config: how to sample, and the longest answer.
         system: text that goes before the first message, whatever is forgotten.
+        known: ids of answers that were generated before; those of this session are added.
     """
 
-    def __init__(self, engine: Engine, config: SamplingConfig, system: str | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        config: SamplingConfig,
+        system: str | None = None,
+        known: MutableMapping[Message, tuple[int, ...]] | None = None,
+    ) -> None:
         self.engine = engine
         self.config = config
         self.system = Message.text("system", system) if system else None
-        self._turns: list[tuple[Message, Message]] = []
+        self._turns: list[_Turn] = []
+        self._known = {} if known is None else known
 
     @property
     def messages(self) -> tuple[Message, ...]:
         """The conversation as far as it is remembered."""
         system = (self.system,) if self.system else ()
-        return (*system, *(message for turn in self._turns for message in turn))
+        return (*system, *(message for turn in self._turns for message in (turn.user, turn.answer)))
 
     def reset(self) -> None:
         """Start over."""
         self._turns.clear()
 
-    def ask(self, text: str) -> Iterator[SessionEvent]:
+    def restore(self, messages: tuple[Message, ...]) -> None:
+        """Go on from another conversation, of whole turns: one that was saved, or this one as it was before.
+
+        Raises:
+            ConversationError: roles out of turn.
+        """
+        if messages and messages[0].role == "system":
+            self.system, messages = messages[0], messages[1:]
+        if messages:
+            Conversation(messages)
+        questions, answers = messages[::2], messages[1::2]
+        self._turns = [
+            _Turn(user, answer, self._known.get(answer) or self._encoded(answer))
+            for user, answer in zip(questions, answers, strict=False)
+        ]
+
+    def ask(self, text: str, stop: threading.Event | None = None) -> Iterator[SessionEvent]:
         """Send a message and stream the answer.
 
         When the iterator is closed or interrupted, what was said so far is kept as the answer.
 
         Args:
             text: never read as special tokens.
+            stop: set from any thread, it ends the answer within one step, also while the prompt is being read.
 
         Raises:
             ContextError: the message alone is longer than the context; nothing is forgotten then.
         """
-        began = time.perf_counter()
         user = Message.text("user", text)
         prompt, forgotten = self._fit(user)
         if forgotten:
             del self._turns[:forgotten]
             yield ContextTrimmed(forgotten)
-        answer = _Answer(self.engine.tokenizer)
-        tokens, first_at, reason = 0, began, None
+        stream = Stream(self.engine, prompt, self.config, stop=stop)
+        answered = False
         try:
-            for step in self.engine.generate(prompt, self.config):
-                if not tokens:
-                    first_at = time.perf_counter()
-                tokens += 1
-                reason = step.stop_reasons[0]
-                yield from answer.take(step)
-            yield from answer.finish()
+            for event in stream:
+                answered = isinstance(event, TurnFinished) and event.stop_reason != "cancelled"
+                yield event
         finally:
-            if tokens:
-                self._turns.append((user, answer.message()))
-        elapsed_s = time.perf_counter() - first_at
-        yield TurnFinished(
-            text=answer.text,
-            tokens=tokens,
-            tokens_per_s=(tokens - 1) / elapsed_s if tokens > 1 else 0.0,
-            stop_reason=reason or "length",
-            time_to_first_token_s=first_at - began,
-        )
+            stream.close()
+            if answered or stream.tokens:
+                self._turns.append(self._turn(user, stream))
+                self._known[self._turns[-1].answer] = self._turns[-1].ids
 
     def _fit(self, user: Message) -> tuple[list[int], int]:
         """The prompt that ends with this message, and how many of the oldest turns it has no room for."""
@@ -147,65 +128,28 @@ class Session:
         return prompt, len(self._turns)  # less room than wished for, but some
 
     def _prompt(self, user: Message, forgotten: int) -> list[int]:
-        kept = [message for turn in self._turns[forgotten:] for message in turn]
-        system = [self.system] if self.system else []
-        return render_for_completion(self.engine.tokenizer, Conversation((*system, *kept, user)))
+        """The ids of the turns that are kept, then the question."""
+        tokenizer = self.engine.tokenizer
+        ids: list[int] = []
+        for asked, answered in [*((turn.user, turn.ids) for turn in self._turns[forgotten:]), (user, ())]:
+            system = (self.system,) if self.system and not ids else ()
+            question = render_for_completion(tokenizer, Conversation((*system, asked)))
+            ids += (question if not ids else question[1:]) + list(answered)  # only the first one brings its bos
+        return ids
 
+    def _turn(self, user: Message, stream: Stream) -> _Turn:
+        """A question and what was said to it, closed where it was cut."""
+        special = self.engine.tokenizer.special
+        message = stream.answer.message()
+        if stream.answer.stopped:  # the ids hold the beginning of the stop text
+            return _Turn(user, message, self._encoded(message))
+        closers = {special(PYTHON_START): special(PYTHON_END), special(OUTPUT_START): special(OUTPUT_END)}
+        marks = [token for token in stream.tokens if token in closers or token in closers.values()]
+        closing = [closers[marks[-1]]] if marks and marks[-1] in closers else []
+        return _Turn(user, message, (*stream.tokens, *closing, special(ASSISTANT_END)))
 
-class _Answer:
-    """Sorts the tokens of an answer into text, expressions and results."""
-
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self.tokenizer = tokenizer
-        self.decoder = StreamDecoder(tokenizer)
-        self.specials = {tokenizer.special(name) for name in tokenizer.special_tokens}
-        self.openers: dict[int, PartKind] = {
-            tokenizer.special(PYTHON_START): "python",
-            tokenizer.special(OUTPUT_START): "output",
-        }
-        self.parts: list[Part] = []
-        self.kind: PartKind = "text"
-        self.piece = ""  # of a text part in progress
-        self.inside: list[int] = []  # tokens of a tool part in progress
-
-    @property
-    def text(self) -> str:
-        """The text parts, one after the other."""
-        return "".join(part.text for part in self.parts if part.kind == "text")
-
-    def take(self, step: GenerationStep) -> Iterator[SessionEvent]:
-        """Events of the first row's token."""
-        token, call = step.tokens[0], step.calls[0]
-        if token in self.specials:
-            yield from self._turn_to(self.openers.get(token, "text"))
-        elif self.kind == "text":
-            yield from self._say(self.decoder.push(token))
-        else:
-            self.inside.append(token)
-        if call:
-            yield ToolUsed(call.expression, call.result, call.latency_s)
-
-    def finish(self) -> Iterator[SessionEvent]:
-        """Events of what was held back."""
-        yield from self._turn_to("text")
-
-    def message(self) -> Message:
-        """The answer as far as it has come."""
-        for _ in self.finish():  # those events come too late for anyone
-            pass
-        return Message("assistant", tuple(self.parts) or (Part("text", ""),))
-
-    def _say(self, text: str) -> Iterator[SessionEvent]:
-        if text:
-            self.piece += text
-            yield TextDelta(text)
-
-    def _turn_to(self, kind: PartKind) -> Iterator[SessionEvent]:
-        """Close the part in progress and open one of another kind."""
-        if self.kind == "text":
-            yield from self._say(self.decoder.finish())
-            if self.piece:
-                self.parts.append(Part("text", self.piece))
-        elif self.inside:
-            self.parts.append(Part(self.kind, self.tokenizer.decode(self.inside)))
-        self.kind, self.piece, self.inside = kind, "", []
+    def _encoded(self, answer: Message) -> tuple[int, ...]:
+        """The ids of an answer that was not generated here."""
+        question = Message.text("user", "")
+        ids, _ = render(self.engine.tokenizer, Conversation((question, answer)))
+        return tuple(ids[len(render_for_completion(self.engine.tokenizer, Conversation((question,)))) :])

@@ -1,13 +1,13 @@
 """Tool calls in a stream of tokens.
 
 The model writes python_start, an expression, python_end; the result is forced in as output_start, result,
-output_end, and the model goes on from there. An expression without a result forces nothing.
+output_end, and the model goes on from there. An expression without a result forces nothing, nor does a tool that
+fails: a tool is foreign code, and what it raises is no reason to end the answers of others.
 """
 
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,7 +16,9 @@ from nanochat.tokenizer.special import OUTPUT_END, OUTPUT_START, PYTHON_END, PYT
 from nanochat.tokenizer.tokenizer import Tokenizer
 
 Tool = Callable[[str], str | None]
-"""An expression in, its result out, or None; must not raise."""
+"""An expression in, its result out, or None."""
+
+LONGEST_RESULT = 2000  # characters that are forced in; the rest is cut off
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +33,14 @@ class ToolCall:
 class ToolUse:
     """Follows the tokens of one row and says which ones must come next.
 
-    Attributes:
-        forced: tokens that must come next, before the model is asked again.
+    Args:
+        tokenizer: names the tokens that open and close a call.
+        tool: what is called; None leaves calls without result.
     """
 
-    def __init__(self, tokenizer: Tokenizer, tool: Tool = calculate) -> None:
+    def __init__(self, tokenizer: Tokenizer, tool: Tool | None = calculate) -> None:
         self.tokenizer = tokenizer
         self.tool = tool
-        self.forced: deque[int] = deque()
         self._expression: list[int] | None = None
         self._start, self._end = tokenizer.special(PYTHON_START), tokenizer.special(PYTHON_END)
 
@@ -53,15 +55,18 @@ class ToolUse:
             self._expression.append(token)
         return None
 
+    def forced(self, call: ToolCall) -> list[int]:
+        """The tokens that must come behind a call."""
+        if call.result is None:
+            return []
+        special = self.tokenizer.special
+        return [special(OUTPUT_START), *self.tokenizer.encode(call.result), special(OUTPUT_END)]
+
     def _call(self, expression: str) -> ToolCall:
         began = time.perf_counter()
-        result = self.tool(expression)
+        try:
+            result = self.tool(expression) if self.tool else None
+        except Exception:  # whatever foreign code raises
+            result = None
         latency_s = time.perf_counter() - began
-        if result is not None:
-            special = self.tokenizer.special
-            self.forced += [
-                special(OUTPUT_START),
-                *self.tokenizer.encode(result),
-                special(OUTPUT_END),
-            ]
-        return ToolCall(expression, result, latency_s)
+        return ToolCall(expression, None if result is None else result[:LONGEST_RESULT], latency_s)

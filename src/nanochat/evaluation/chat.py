@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 
 from nanochat.config.chat import SamplingConfig
-from nanochat.engine.engine import Completion, Engine
+from nanochat.engine.engine import Engine
+from nanochat.engine.steps import Completion
 from nanochat.evaluation.interval import wilson
 from nanochat.runtime.processes import ALONE, Processes
 from nanochat.tasks.task import Task

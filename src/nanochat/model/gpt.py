@@ -29,21 +29,16 @@ Reduction = Literal["mean", "sum", "none"]
 
 
 class Cache(Protocol):
-    """What the forward pass needs of a KV cache; `nanochat.engine.cache.KVCache` is one."""
+    """What one forward pass needs of a KV cache; `nanochat.engine.cache.Pass` is one.
 
-    positions: Tensor  # (B,) int64, tokens stored in each row
-    smear: Tensor | None  # (B, 1, C) normed embedding of each row's last token
+    With a cache the ids of a pass are (1, N): the next tokens of one text, or of several, one after the other.
+    """
 
-    def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Store (B, T, K, D) behind each row's tokens; return all stored (B, S, K, D)."""
-        ...
+    positions: Tensor  # (N,) int64, the place of each token in its text
+    previous: Tensor  # (1, N) int64, the token before each; anything where there is none
 
-    def mask(self, length: int, window: int | None) -> Tensor:
-        """(B, 1, T, S) bool: which stored tokens the next `length` queries may see."""
-        ...
-
-    def advance(self, embeddings: Tensor, lengths: Tensor | None) -> None:
-        """Count (B, T, C) new tokens as stored, of which only `lengths` (B,) are real when given."""
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Store k and v (1, N, K, D) and let q (1, N, H, D) see what its text holds: (1, N, H, D)."""
         ...
 
 
@@ -103,8 +98,7 @@ class Attention(nn.Module):
         if cache is None:
             y = self.attend(q, k, v, window=self.window)
         else:
-            k, v = cache.extend(self.layer, k, v)
-            y = attend(q, k, v, mask=cache.mask(time, self.window))
+            y = cache.attend(self.layer, q, k, v)
         return self.c_proj(y.reshape(batch, time, -1))
 
 
@@ -208,37 +202,35 @@ class GPT(nn.Module):
         """The layers."""
         return self.transformer["h"]  # type: ignore[return-value]
 
-    def embed(self, ids: Tensor, cache: Cache | None = None) -> tuple[Tensor, Tensor]:
-        """Token ids (B, T) -> normed embeddings (B, T, C) after and before smear.
+    def embed(self, ids: Tensor, cache: Cache | None = None) -> Tensor:
+        """Token ids (B, T) -> normed, smeared embeddings (B, T, C).
 
         Smear lets position t see t-1; with a cache the token before the first one comes from there.
         """
         plain = norm(self.transformer["wte"](ids).to(self.compute_dtype))
         if not self.config.smear:
-            return plain, plain
-        if cache is None or cache.smear is None:
+            return plain
+        if cache is None:
             previous = F.pad(plain[:, :-1], (0, 0, 1, 0))  # zeros before the first token: nothing to smear
         else:
-            previous = torch.cat((cache.smear, plain[:, :-1]), dim=1)
+            before = norm(self.transformer["wte"](cache.previous).to(self.compute_dtype))
+            previous = before * (cache.positions > 0).to(before.dtype)[:, None]
         gate = torch.sigmoid(self.smear_gate(plain[..., :SMEAR_CHANNELS]))  # (B, T, 1)
-        return plain + self.smear_lambda.to(plain.dtype) * gate * previous, plain
+        return plain + self.smear_lambda.to(plain.dtype) * gate * previous
 
-    def hidden(self, ids: Tensor, cache: Cache | None = None, lengths: Tensor | None = None) -> Tensor:
+    def hidden(self, ids: Tensor, cache: Cache | None = None) -> Tensor:
         """Token ids (B, T) -> normed last hidden states (B, T, C).
 
         Args:
             ids: (B, T) int64.
-            cache: continues from the tokens it holds and stores these.
-            lengths: (B,) with a cache: how many of the T tokens of each row are real; the rest is padding.
+            cache: continues from the tokens it holds and stores these; B is 1 then.
         """
         time = ids.size(1)
         if cache is None:
             cos, sin = self.cos[None, :time, None], self.sin[None, :time, None]
         else:
-            at = cache.positions[:, None] + torch.arange(time, device=ids.device)  # (B, T)
-            at = at.clamp_max(self.rotary_length - 1)  # only padding can lie beyond the tables
-            cos, sin = self.cos[at].unsqueeze(2), self.sin[at].unsqueeze(2)
-        x, plain = self.embed(ids, cache)
+            cos, sin = self.cos[None, cache.positions, None], self.sin[None, cache.positions, None]
+        x = self.embed(ids, cache)
         x0, middle = x, x
         for layer, block in enumerate(self.blocks):
             if self.config.residual_lambdas:
@@ -254,8 +246,6 @@ class GPT(nn.Module):
                 middle = x
         if self.config.backout:
             x = x - self.backout_lambda.to(x.dtype) * middle
-        if cache is not None:
-            cache.advance(plain, lengths)
         return norm(x)
 
     def logits(self, hidden: Tensor) -> Tensor:
@@ -266,7 +256,6 @@ class GPT(nn.Module):
         self,
         ids: Tensor,
         targets: Tensor | None = None,
-        cache: Cache | None = None,
         reduction: Reduction = "mean",
     ) -> Tensor:
         """Logits, or the loss against `targets`.
@@ -274,13 +263,12 @@ class GPT(nn.Module):
         Args:
             ids: (B, T) int64.
             targets: (B, T) int64; -1 is ignored.
-            cache: see `hidden`.
             reduction: "mean" over the targets that count, their "sum", or "none".
 
         Returns:
             (B, T, V) float32 logits without targets; else a scalar loss in nats, or (B, T) for "none".
         """
-        hidden = self.hidden(ids, cache)
+        hidden = self.hidden(ids)
         if targets is None:
             return self.logits(hidden)
         weight = self.lm_head.weight[: self.config.vocab_size]
