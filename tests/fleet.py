@@ -57,7 +57,8 @@ def _member(
     import torch
 
     from nanochat.errors import NanochatError
-    from nanochat.runtime.processes import join, leave
+    from nanochat.runtime.launch.worker import depart
+    from nanochat.runtime.processes import join
 
     torch.set_num_threads(1)
     os.environ |= {
@@ -74,7 +75,7 @@ def _member(
             pipe.send(work(processes, *args))
         except NanochatError as error:
             pipe.send(error)
-        leave(processes)
+        depart()
     except BaseException:
         pipe.send(traceback.format_exc())
 
@@ -116,6 +117,39 @@ def train_and_stop_in_validation(processes: Any, base: Path, rank: int) -> list[
 
     validate.tallies = watched  # type: ignore[assignment]
     return train(processes, "base", base, {"device_batch_size": 1})
+
+
+def train_and_stop_at_the_end(processes: Any, base: Path, rank: int) -> list[Any]:
+    """The same for base, where a rank gets SIGTERM when the last validation is over."""
+    from nanochat.stages.validate import Validation
+
+    real, values = Validation.bits_per_byte, []
+
+    def watched(self: Validation) -> float:
+        values.append(real(self))
+        if processes.rank == rank and len(values) == 2:
+            signal.raise_signal(signal.SIGTERM)
+        return values[-1]
+
+    Validation.bits_per_byte = watched  # type: ignore[method-assign]
+    return train(processes, "base", base, {})
+
+
+def train_with_memory(processes: Any, base: Path, free: list[int]) -> list[Any]:
+    """The same for base, where each rank finds so much memory free and chooses its rows by it."""
+    from nanochat.stages import settle
+
+    settle.free_bytes = lambda device: free[processes.rank] * processes.world_size  # type: ignore[assignment]
+    return train(processes, "base", base, {"device_batch_size": 0})
+
+
+def train_behind(processes: Any, stage: str, base: Path, stale: Path) -> list[Any]:
+    """The same for a stage, where all but the first see the model they start from as it was a while ago."""
+    from nanochat.stages import finetune
+
+    if not processes.first:
+        finetune.resolve = lambda *args: stale  # type: ignore[assignment]
+    return train(processes, stage, base, {})
 
 
 def score(processes: Any, base: Path, problems: int) -> list[Any]:

@@ -8,6 +8,7 @@ then takes a while to save. WHAT else may happen, see `act`.
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -19,7 +20,8 @@ import click
 from nanochat import cli
 from nanochat.errors import DivergedError, Interrupted
 from nanochat.runtime.launch.decide import Torchrun
-from nanochat.runtime.processes import Processes, join, leave
+from nanochat.runtime.launch.worker import depart
+from nanochat.runtime.processes import Processes, join
 
 SAVE_S = 0.5
 
@@ -38,6 +40,7 @@ def probe(what: str, folder: Path) -> None:
     from nanochat.runtime.stop import StopRequest
 
     processes = join(os.environ, "cpu")
+    atexit.register(tell_left, folder / f"{processes.rank}.left")
     (folder / f"{processes.rank}.joined").write_text(str(os.getpid()))
     click.echo(f"rank {processes.rank} prints")
     click.echo(f"rank {processes.rank} tells", err=True)
@@ -51,7 +54,7 @@ def probe(what: str, folder: Path) -> None:
             if step == 6 and what == "finish":
                 break
             time.sleep(0.02)
-    leave(processes)
+    depart()
     click.echo("done")
 
 
@@ -62,9 +65,17 @@ def save(processes: Processes, folder: Path) -> None:
         (folder / "saved").write_text("whole")
 
 
+def tell_left(path: Path) -> None:
+    """Whether this process still belongs to a group at its end."""
+    import torch.distributed as dist
+
+    path.write_text("still there" if dist.is_initialized() else "left")
+
+
 def act(what: str, processes: Processes) -> None:
     """What goes wrong in one of them."""
     if what == "error" and processes.rank == 1:
+        atexit.register(time.sleep, 90)  # as NCCL may wait for the others, at the end of the process
         raise DivergedError("the losses are not numbers", "lower --matrix-lr")
     if what == "bug" and processes.rank == 1:
         raise ValueError("a bug")

@@ -75,6 +75,12 @@ def test_the_hint_of_micro_steps_works(rows: int, length: int, total: int) -> No
         words = error.hint.split()
         better = int(words[words.index("--total-batch-size") + 1].rstrip(","))
         assert config.micro_steps(length, better) >= 1
+        lowered = BaseTrainConfig(device_batch_size=1)
+        if "--device-batch-size" in words:
+            assert lowered.micro_steps(length, total) >= 1
+        else:
+            with pytest.raises(UsageError):
+                lowered.micro_steps(length, total)
 
 
 def test_recipes_are_the_eras() -> None:

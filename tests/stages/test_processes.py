@@ -9,7 +9,15 @@ from typing import Any
 
 import pytest
 import torch
-from fleet import run_fleet, score, train, train_and_stop_in_validation
+from fleet import (
+    run_fleet,
+    score,
+    train,
+    train_and_stop_at_the_end,
+    train_and_stop_in_validation,
+    train_behind,
+    train_with_memory,
+)
 
 from nanochat.checkpoints.layout import is_finished, step_dirs
 from nanochat.checkpoints.store import Checkpoint, latest_valid, load_checkpoint
@@ -87,6 +95,17 @@ def test_a_stop_of_one_process_in_a_validation_stops_all(toy: Any, rank: int) ->
     assert list(losses(events)) == [4, 5, 6]
 
 
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_stop_of_one_process_after_the_last_step_stops_all(toy: Any, rank: int) -> None:
+    """A speedrun would else go on with its next stage."""
+    ends = run_fleet(2, train_and_stop_at_the_end, toy.base, rank)
+    assert [type(end) for end in ends] == [Interrupted, Interrupted]
+    assert "step 6 of 6" in ends[0].message
+    assert not is_finished(toy.folder("base"))
+    run_fleet(2, train, "base", toy.base, {})
+    assert is_finished(toy.folder("base"))
+
+
 @pytest.mark.parametrize("after", [1, 3])
 def test_a_run_goes_on_with_another_number_of_processes(toy: Any, tmp_path: Path, after: int) -> None:
     """12 rows a step, of which 1, 2 or 3 processes take equal parts; the matrices of a shape do not divide by 3."""
@@ -110,7 +129,26 @@ def test_what_is_wrong_is_said_by_all(toy: Any) -> None:
     ends = run_fleet(3, train, "base", toy.base, {})
     assert [type(end) for end in ends] == [UsageError] * 3
     assert "divisible by device_batch_size * sequence_len * processes (4 * 128 * 3 = 1536)" in ends[0].message
-    assert ends[0].hint.startswith("try --total-batch-size 1536")
+    assert ends[0].hint == "try --total-batch-size 1536, or take 2 processes (--nproc 2 on one machine)"
+
+
+@pytest.mark.parametrize("poor", [0, 1])
+def test_the_process_with_the_least_memory_decides_on_rows(toy: Any, poor: int) -> None:
+    """With other numbers of rows they would cut the validation into other batches, and add up what does not match."""
+    free = [10**10, 10**10]
+    free[poor] = 10**6
+    ends = run_fleet(2, train_with_memory, toy.base, free)
+    assert [type(end) for end in ends] == [list, list], ends
+    (started,) = [event for event in ends[0] if isinstance(event, StageStarted)]
+    assert started.machine["device_batch_size"] == 1
+    assert list(validations(ends[0])) == [3, 6]
+
+
+def test_all_begin_with_the_checkpoint_that_the_first_finds(trained: dict[str, Any], toy_before: Any) -> None:
+    toy = toy_before("mid")
+    stale = step_dirs(toy.folder("base"))[1]
+    events, _ = run_fleet(2, train_behind, "mid", toy.base, stale)
+    assert losses(events) == losses(trained["mid"][1])
 
 
 def test_a_stage_that_is_done_is_passed_over_by_all(trained: dict[str, Any], toy_before: Any) -> None:

@@ -168,6 +168,24 @@ def test_stopped_and_resumed_is_as_if_never_stopped(
     assert steps == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux tells what is mapped")
+def test_a_resumed_run_holds_no_checkpoint(trained: dict[str, Any], toy_before: Callable[[str], Any]) -> None:
+    """Its room on the disk would not be free when it is pruned."""
+    toy = toy_before("mid")
+    mapped: list[str] = []
+
+    def listen(event: Event) -> None:
+        if isinstance(event, StepDone):
+            lines = Path("/proc/self/maps").read_text().splitlines()
+            mapped.extend(line for line in lines if str(toy.base) in line and ".safetensors" in line)
+
+    (toy.folder("base") / "finished.json").unlink()
+    shutil.rmtree(toy.folder("base") / "step_000006")
+    for stage in ("base", "mid"):
+        toy.train(stage, listen)
+    assert mapped == []
+
+
 def test_handlers_are_given_back(toy: Any) -> None:
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     with pytest.raises(Interrupted):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import math
 import signal
+import weakref
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -404,6 +405,26 @@ def test_the_garbage_collector_is_given_back() -> None:
     Probe().run()
     assert gc.isenabled()
     assert gc.get_freeze_count() == 0
+
+
+def test_what_refers_to_itself_goes_with_the_next_save() -> None:
+    class Thing:
+        pass
+
+    things: list[weakref.ref[Thing]] = []
+    living: dict[int, int] = {}
+
+    def listen(event: Event) -> None:
+        if isinstance(event, StepDone):
+            living[event.step] = sum(thing() is not None for thing in things)
+            thing = Thing()
+            thing.itself = thing  # type: ignore[attr-defined]
+            things.append(weakref.ref(thing))
+
+    probe = Probe(on_event=listen)
+    probe.run(7, save_every=3)
+    assert living[3] == 2
+    assert living[4] == living[7] == 0
 
 
 def test_loss_without_compilation() -> None:

@@ -56,6 +56,15 @@ class Checkpoint:
     state: dict[str, Any]
     tokenizer: Tokenizer
 
+    def forget_tensors(self) -> None:
+        """Let go of weights and momenta, once a model and an optimizer have copies.
+
+        They are a file in memory: kept, they would hold its room on the disk too, long after it was pruned.
+        """
+        self.model_state.clear()
+        if self.optimizer_state:
+            self.optimizer_state.clear()
+
 
 def save_checkpoint(
     stage_dir: Path,

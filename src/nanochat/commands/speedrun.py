@@ -55,6 +55,7 @@ def speedrun(preset: str, config: Resolved[SpeedrunConfig], base_dir: str | None
         compile=value.compile,
         threads=value.threads,
     )
+    recipe = recipe.for_processes(context.world_size)
     plan = make_plan(recipe, context)
     text = plan_text(preset, recipe.base.tag, plan, context, chosen().price_per_hour)
     if dry_run:
@@ -78,13 +79,14 @@ def plan_text(preset: str, tag: str, plan: Plan, context: RunContext, price_per_
 
     cost = "" if price_per_hour is None else f", {money(plan.minutes / 60 * price_per_hour)}"
     compiled = "compiled" if context.compile else "not compiled"
+    each = f" in each of {context.world_size} processes" if context.world_size > 1 else ""
     rows = (
         (
             "model",
             f"{tag}: {plan.parameters / 1e6:.1f}M parameters, {plan.matrix_parameters / 1e6:.1f}M in matrices",
         ),
         ("training", f"{plan.tokens / 1e6:.1f}M tokens, {plan.flops:.2g} FLOPs"),
-        ("machine", f"{context.device}, {context.dtype}, {compiled}, {context.threads} threads"),
+        ("machine", f"{context.device}, {context.dtype}, {compiled}, {context.threads} threads{each}"),
         ("time", f"about {plan.minutes:.0f} minutes{cost}"),
         ("memory", f"about {plan.memory_bytes / 2**30:.1f} GiB"),
         ("disk", f"about {plan.disk_bytes / 1e6:.0f} MB of {plan.free_disk_bytes / 1e9:.0f} GB free"),

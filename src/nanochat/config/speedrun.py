@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import Any
 
 from nanochat.config.data import PocketDataConfig, TokenizerConfig
 from nanochat.config.evaluate import ChatEvalConfig
 from nanochat.config.fields import option
 from nanochat.config.train import BaseTrainConfig, Choice, Device, Dtype, MidTrainConfig, SftConfig
+from nanochat.errors import UsageError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,6 +36,29 @@ class Recipe:
     mid: MidTrainConfig
     sft: SftConfig
     evaluation: ChatEvalConfig
+
+    def for_processes(self, count: int) -> Recipe:
+        """The same training by `count` processes, each with as many rows at a time as its share of a step allows.
+
+        Raises:
+            UsageError: the rows of a step cannot be shared out evenly.
+        """
+        stages = (self.base, self.mid, self.sft)
+        rows = [stage.total_batch_size // self.base.sequence_len for stage in stages]
+        evenly = math.gcd(*rows)
+        if evenly % count:
+            fitting = next(number for number in range(count, 0, -1) if evenly % number == 0)
+            raise UsageError(
+                f"{count} processes cannot share the {min(rows)} to {max(rows)} rows of a step of this recipe evenly",
+                f"take {fitting} processes (--nproc {fitting} on one machine)",
+            )
+        each = [math.gcd(number // count, stage.device_batch_size) for number, stage in zip(rows, stages, strict=True)]
+        return replace(
+            self,
+            base=replace(self.base, device_batch_size=each[0]),
+            mid=replace(self.mid, device_batch_size=each[1]),
+            sft=replace(self.sft, device_batch_size=each[2]),
+        )
 
 
 def pocket_recipe(config: SpeedrunConfig) -> Recipe:

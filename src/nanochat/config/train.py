@@ -99,12 +99,16 @@ class TrainConfig:
         if total_batch_size % tokens:
             nearest = max(1, round(total_batch_size / tokens)) * tokens
             words, factors = "device_batch_size * sequence_len", f"{rows} * {sequence_len}"
+            ways = [f"try --total-batch-size {nearest}"]
+            if rows > 1 and total_batch_size % (sequence_len * processes) == 0:
+                ways.append("lower --device-batch-size")
             if processes > 1:
                 words, factors = f"{words} * processes", f"{factors} * {processes}"
+                fitting = [n for n in range(1, processes) if total_batch_size % (rows * sequence_len * n) == 0]
+                ways += [f"take {number} processes (--nproc {number} on one machine)" for number in fitting[-1:]]
             raise UsageError(
                 f"total_batch_size ({total_batch_size}) must be divisible by {words} ({factors} = {tokens})",
-                f"try --total-batch-size {nearest}"
-                + (", or lower --device-batch-size" if self.device_batch_size > 1 else ""),
+                ", or ".join(ways),
             )
         return total_batch_size // tokens
 

@@ -4,7 +4,7 @@ Whoever starts several (torchrun, SLURM, our own launcher) says in the environme
 torch's own names: RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE, MASTER_ADDR, MASTER_PORT. Numbers to agree on
 travel by gloo, also beside GPUs; whole objects through the store that the processes found each other with, where
 waiting has no limit, since the first process may be tokenizing for an hour. Left out: tensors of the model, see
-`training.optimizer`, and noticing that a process is gone, see `runtime.launch.pulse`.
+`training.exchange`, and parting and noticing that a process is gone, see `runtime.launch`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from itertools import count
 from typing import Any, TypeVar
 
 from nanochat.errors import NanochatError, UsageError
-from nanochat.runtime.launch.worker import depart, start_pulse
+from nanochat.runtime.launch.worker import start_pulse
 
 T = TypeVar("T")
 
@@ -68,6 +68,17 @@ class Processes:
     def any(self, flag: bool) -> bool:
         """Whether it is true anywhere."""
         return self.total([float(flag)])[0] > 0
+
+    def least(self, value: float) -> float:
+        """The smallest of all processes' values."""
+        if self.world_size == 1:
+            return value
+        import torch
+        import torch.distributed as dist
+
+        smallest = torch.tensor(value, dtype=torch.float64)
+        dist.all_reduce(smallest, dist.ReduceOp.MIN)
+        return float(smallest)
 
     def first_does(self, work: Callable[[], T]) -> T:
         """What `work` returns in the first process; the others wait for it, however long it takes.
@@ -161,13 +172,3 @@ def join(environ: Mapping[str, str], device: str) -> Processes:
         local_world_size=local_world_size,
         store=store,
     )
-
-
-def leave(processes: Processes) -> None:
-    """Part from the others when all is done."""
-    if processes.world_size > 1:
-        import torch.distributed as dist
-
-        processes.total([0.0])  # the store must not go before everyone has read what is in it
-        depart()
-        dist.destroy_process_group()

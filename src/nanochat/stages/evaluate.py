@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from nanochat.checkpoints.layout import read_json
-from nanochat.checkpoints.selector import describe_place
+from nanochat.checkpoints.selector import describe_place, resolve
 from nanochat.config.evaluate import ChatEvalConfig
 from nanochat.engine.load import load_engine
 from nanochat.errors import UsageError
@@ -84,6 +84,9 @@ def evaluate_chat(
     """
     temporary = context.paths.cache / "conversations"
     tasks = choose_tasks(config.tasks, config.max_problems, config.split, temporary=temporary)
+    if context.world_size > 1:  # the first says which: another might look a moment later, or see an older folder
+        asked = selector
+        selector = context.processes.first_does(lambda: describe_place(resolve(context.paths, asked)))
     engine, checkpoint = load_engine(
         context.paths, selector, device=context.device, dtype=getattr(torch, context.dtype)
     )

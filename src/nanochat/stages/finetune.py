@@ -66,9 +66,9 @@ def finetune(
         if result := run.finished(hashes):
             return result
         resumed = run.resume()
+        selector = config.source or f"{config.tag}:{PREVIOUS[stage]}"
         start = resumed or load_checkpoint(
-            resolve(context.paths, config.source or f"{config.tag}:{PREVIOUS[stage]}", run.notice),
-            with_optimizer=True,
+            context.processes.first_does(lambda: resolve(context.paths, selector, run.notice)), with_optimizer=True
         )
         tokenizer, model_config = start.tokenizer, start.model_config
         model = GPT(model_config)
@@ -105,6 +105,7 @@ def finetune(
         # coordinate, and undoes much of what was learnt (loss 0.5 -> 2.5 on pocket)
         if start.optimizer_state:
             optimizer.load_state_dict(start.optimizer_state)
+        start.forget_tensors()
 
         def dials(step: int) -> Dials:
             return Dials(

@@ -72,7 +72,8 @@ def pretrain(config: BaseTrainConfig, context: RunContext, on_event: OnEvent) ->
     text = TextMixture.open(context.paths, config.data)
     source = None
     if config.source:
-        source = load_checkpoint(resolve(context.paths, config.source, run.notice), with_optimizer=True)
+        path = context.processes.first_does(lambda: resolve(context.paths, config.source, run.notice))
+        source = load_checkpoint(path, with_optimizer=True)
         tokenizer = source.tokenizer
         model_config = replace(source.model_config, sequence_len=config.sequence_len)
     else:
@@ -105,6 +106,9 @@ def pretrain(config: BaseTrainConfig, context: RunContext, on_event: OnEvent) ->
         )
         if start and start.optimizer_state:
             optimizer.load_state_dict(start.optimizer_state)
+        for loaded in (resumed, source):
+            if loaded:
+                loaded.forget_tensors()
         damage = Damage(config.damage_limit)
         loader = RowLoader(
             text.shards,

@@ -79,7 +79,12 @@ def choose_device_batch(
     if not rows:
         # gradients and two momenta come on top of the weights, which are there
         momenta = 3 * 4 * sum(param.numel() for param in model.parameters())
-        rows = first_guess(model.config, step_rows, context.device, free_bytes(context.device) - momenta)
+        free = free_bytes(context.device)
+        if context.device == "cpu":
+            free //= context.processes.local_world_size  # all of them see the same
+        # one number for all: batches of validation have as many rows, and must be the same everywhere
+        least = int(context.processes.least(free - momenta))
+        rows = first_guess(model.config, step_rows, context.device, least)
         notice(f"device batch: {rows} rows at a time, {step_rows // rows} times a step", "info")
     return DeviceBatch(
         rows=rows,

@@ -35,7 +35,7 @@ PROCESS_BYTES = 1_950_000_000  # Python, torch and its compiler, over three stag
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """What a recipe will cost. Times and memory are estimates."""
+    """What a recipe will cost. Times and memory, that of all processes of this machine, are estimates."""
 
     parameters: int
     matrix_parameters: int
@@ -56,7 +56,7 @@ def make_plan(recipe: Recipe, context: RunContext) -> Plan:
     vocab_size = recipe.tokenizer.vocab_size
     model = recipe.base.model(vocab_size)
     counts = count_parameters(model)
-    tokens = base_horizon(recipe.base, model).tokens + sum(
+    tokens = base_horizon(recipe.base, model, context.world_size).tokens + sum(
         stage.num_steps * stage.total_batch_size for stage in (recipe.mid, recipe.sft)
     )
     flops = float(flops_per_token(model)) * tokens
@@ -73,10 +73,10 @@ def make_plan(recipe: Recipe, context: RunContext) -> Plan:
         matrix_parameters=counts.matrices,
         tokens=tokens,
         flops=flops,
-        minutes=(flops / (rate * STEP_EFFICIENCY) + OVERHEAD_S) / 60,
+        minutes=(flops / (rate * context.world_size * STEP_EFFICIENCY) + OVERHEAD_S) / 60,
         disk_bytes=recipe.data.size // 2 + checkpoint * (kept + 1),  # and one being written
         free_disk_bytes=shutil.disk_usage(where).free,
-        memory_bytes=PROCESS_BYTES + checkpoint * 2 + activations,
+        memory_bytes=(PROCESS_BYTES + checkpoint * 2 + activations) * context.processes.local_world_size,
     )
 
 

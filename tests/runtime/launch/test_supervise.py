@@ -142,7 +142,7 @@ def test_signals_reach_the_ranks_and_the_slow_save_is_waited_for(
     assert (tmp_path / "saved").exists()
 
 
-def test_a_second_interrupt_insists(launch: Callable[..., Launcher]) -> None:
+def test_a_second_interrupt_insists(launch: Callable[..., Launcher], tmp_path: Path) -> None:
     launcher = launch("deaf")
     launcher.rank(0)
     launcher.process.send_signal(signal.SIGTERM)
@@ -152,7 +152,8 @@ def test_a_second_interrupt_insists(launch: Callable[..., Launcher]) -> None:
     started = time.monotonic()
     ending, _, _ = launcher.ending()
     assert time.monotonic() - started < 5
-    assert (ending["exit_code"], ending["message"]) == (130, "interrupted")
+    assert (ending["exit_code"], ending["message"], ending["hint"]) == (130, "interrupted", "")
+    assert kept(tmp_path) == []
 
 
 def test_a_deaf_rank_has_some_seconds_after_another_failed(launch: Callable[..., Launcher]) -> None:
@@ -225,6 +226,7 @@ class TestPulse:
             agent.kill()
             assert launcher.ending()[0]["exit_code"] == 75
         assert (tmp_path / "saved").exists()
+        assert [(tmp_path / f"{rank}.left").read_text() for rank in (0, 1)] == ["left", "left"]
 
     def test_without_our_launcher_one_rank_tells_it(self, tmp_path: Path) -> None:
         run = subprocess.run(

@@ -25,7 +25,7 @@ from typing import Any, Self
 
 import psutil
 
-from nanochat.runtime.launch.ending import SAVED, Ending, judge, killed, read_ending
+from nanochat.runtime.launch.ending import SAVED, STOPPED, Ending, judge, killed, read_ending
 from nanochat.runtime.launch.pulse import LOOKS, patience, silence
 from nanochat.runtime.launch.worker import FOLDER_VARIABLE, LAUNCHER_VARIABLE, NO_PULSE
 from nanochat.runtime.stop import SIGNALS
@@ -63,7 +63,8 @@ def supervise(command: Sequence[str], nproc: int, environ: Mapping[str, str]) ->
             ending = launch.run(signals)
         finally:
             launch.kill()  # whatever has happened here, nothing is left behind
-    if ending.trace or (ending.failed and ending.rank not in launch.told):
+    unexplained = ending.failed and ending.exit_code not in STOPPED and ending.rank not in launch.told
+    if ending.trace or unexplained:
         return _with_folder(ending, folder)
     shutil.rmtree(folder, ignore_errors=True)
     return ending

@@ -17,7 +17,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
 
 from nanochat.runtime.launch.ending import GO_ON, SAVED, Ending, write_ending
 from nanochat.runtime.launch.pulse import Pulse, patience
@@ -90,10 +90,14 @@ def start_pulse(store: Any, rank: int, world_size: int, environ: Mapping[str, st
 
 
 def depart() -> None:
-    """Leave the other processes in order, where there are any."""
-    while _pulse:
-        _pulse.pop().depart()
+    """Leave the other processes in order, where there are any; all of them do so together."""
+    if not _pulse:
+        return
+    import torch.distributed as dist
+
+    _pulse.pop().depart()
     _show(os.environ, leaving=True)
+    dist.destroy_process_group()  # NCCL complains on the screen when it is left to the end of the process
 
 
 def _parents_gone(environ: Mapping[str, str]) -> Callable[[], bool]:
@@ -121,28 +125,29 @@ def _parents_gone(environ: Mapping[str, str]) -> Callable[[], bool]:
 def part(environ: Mapping[str, str], ending: Ending) -> int:
     """Part from the other processes, and tell how this one ended where it is this one's turn.
 
+    One that fails among others that it has met ends here and now: in its own time torch would wait for collective
+    calls, on a GPU for ever, that the others never join.
+
     Returns:
         The exit status of the process. Where we started it, 75 becomes 0: torchrun would kill the others, one of
         which may still save; our launcher finds the 75 in the record.
     """
     rank = int(environ["RANK"])
     ending = replace(ending, rank=rank)
-    beats = _pulse.pop() if _pulse else None
-    tell = True
+    if ending.failed and _pulse:
+        beats = _pulse.pop()
+        ending, tell = beats.explain(ending) if ending.bereft else (ending, beats.accuse(ending))
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+        end_at_once(environ, ending, tell=tell)
     if not ending.failed:
-        tell = rank == 0
-        if beats:
-            beats.depart()
-    elif beats and ending.bereft:
-        ending, tell = beats.explain(ending)
-    elif beats:
-        tell = beats.accuse(ending)
-    _tell(environ, ending, tell=tell)
+        depart()
+    _tell(environ, ending, tell=ending.failed or rank == 0)
     return 0 if ending.exit_code == SAVED and environ.get(FOLDER_VARIABLE) else ending.exit_code
 
 
-def end_at_once(environ: Mapping[str, str], ending: Ending, *, tell: bool) -> None:
-    """End this process from a thread, whatever its main thread waits for."""
+def end_at_once(environ: Mapping[str, str], ending: Ending, *, tell: bool) -> NoReturn:
+    """End this process, from any thread, whatever its main thread or torch waits for."""
     try:
         _tell(environ, ending, tell=tell)
     finally:
