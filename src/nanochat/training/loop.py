@@ -175,7 +175,7 @@ class Loop:
                     self.save(state)
                 self.wait()
                 raise Interrupted(
-                    f"stopped after step {state.step} of {self.total_steps} of the {self.stage} stage",
+                    f"stopped after step {state.step:,} of {self.total_steps:,} of the {self.stage} stage",
                     "everything is saved: the same command goes on from there",
                 )
         return state
