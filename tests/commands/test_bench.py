@@ -62,7 +62,7 @@ def test_train_as_json(ask: Callable[..., str]) -> None:
 
 def test_train_as_text(ask: Callable[..., str]) -> None:
     lines = dict(line.split(maxsplit=1) for line in ask("train", *SMALL, *MACHINE).splitlines())
-    assert lines["setting"] == "cpu, float32, not compiled, 1 threads"
+    assert lines["setting"] == "cpu, float32, not compiled, 1 thread"
     assert "measured for" in lines["mfu"]
     assert float(lines["tokens/s"].replace(",", "")) > 0
 

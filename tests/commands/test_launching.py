@@ -60,6 +60,15 @@ def test_the_same_words_in_every_process(
     assert said.out == ""
 
 
+def test_of_several_machines_each_says_where_they_meet(
+    started: list[list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "mid", *TWO, "--nnodes", "3", "--node-rank", "1", "--rdzv-endpoint", "gpu01"]) == 0
+    line, meeting = capsys.readouterr().err.splitlines()
+    assert line == shlex.join(started[0])
+    assert meeting == "machine 1 of 3, from 0; all meet at gpu01:29500"
+
+
 def test_the_number_of_gpus_is_the_default(started: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launching, "_count_gpus", lambda: 2)
     assert main(["train", "mid"]) == 0
@@ -71,8 +80,8 @@ def test_the_number_of_gpus_is_the_default(started: list[list[str]], monkeypatch
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (("--nproc", "0"), "--nproc: 0 is not in the range"),
-        (("--nproc", "many"), "--nproc: 'many' is not a valid integer"),
+        (("--nproc", "0"), "--nproc: expected a whole number from 1 on, or auto, found '0'"),
+        (("--nproc", "many"), "--nproc: expected a whole number from 1 on, or auto, found 'many'"),
         (("--nnodes", "2"), "--nnodes 2 needs --rdzv-endpoint"),
         (("--seed", "x"), "--seed"),
     ],

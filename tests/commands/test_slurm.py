@@ -90,7 +90,7 @@ def test_settings_of_files_and_of_the_environment_are_checked_too(
         ("--nodes 0 train base", "error: nodes (0) must be at least 1"),
         ("--sbatch time=5 train base", "error: --sbatch time would change"),
         ("--time 1h train base", "error: --time: expected a time such as 90 (minutes)"),
-        ("", "error: WORDS is not given"),
+        ("", "error: COMMAND is not given"),
     ],
 )
 def test_what_no_job_can_be(words: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:

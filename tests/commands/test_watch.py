@@ -109,7 +109,7 @@ def test_a_stream_that_knows_only_ascii(base_dir: Path) -> None:
     text = done.stdout.decode("ascii")
     assert "step 200 of 240" in text
     assert "*" in text
-    assert "lr x 1" in text
+    assert "lr x1.00" in text
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX terminals")

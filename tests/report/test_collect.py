@@ -103,6 +103,10 @@ def test_odd_files_are_never_fatal(tmp_path: Path, text: str) -> None:
 
 def test_newest_tag(tmp_path: Path) -> None:
     assert newest_tag(tmp_path / "nowhere") is None
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="Not a directory"):
+        newest_tag(tmp_path / "file")
+    (tmp_path / "file").unlink()
     for age, tag in enumerate(("a", "c", "b")):
         lines(tmp_path / tag / "base" / "events.jsonl", step(1, 1.0))
         os.utime(tmp_path / tag / "base" / "events.jsonl", (1000 + age, 1000 + age))

@@ -57,6 +57,7 @@ def test_a_failure_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Monke
         (errno.EPERM, "access"),
         (errno.EROFS, "read-only"),
         (errno.EIO, "check the disk"),
+        (errno.EEXIST, "a file stands where a folder should be"),
         (errno.ENOTDIR, "a file stands where a folder should be"),
         (errno.ELOOP, "check /some/folder"),
     ],

@@ -123,7 +123,7 @@ def matmul(config: Resolved[BenchMatmulConfig], base_dir: str | None, as_json: b
     if as_json:
         emit_json({"setting": {"device": context.device, "threads": context.threads}, "speeds": speeds})
         return
-    click.echo(f"{context.device}, {context.threads} threads")
+    click.echo(f"{context.device}, {context.threads_text}")
     click.echo(f"{'size':>6}  {'dtype':<9} {'GFLOP/s':>10}  {'share':>6}")
     for speed in speeds:
         click.echo(f"{speed.size:>6}  {speed.dtype:<9} {speed.flops / 1e9:>10,.0f}  {speed.share:>6.1%}")
@@ -142,7 +142,7 @@ def setting(context: RunContext) -> dict[str, Any]:
 def setting_text(context: RunContext) -> str:
     """`cpu, bfloat16, compiled, 2 threads`."""
     compiled = "compiled" if context.compile else "not compiled"
-    return f"{context.device}, {context.dtype}, {compiled}, {context.threads} threads"
+    return f"{context.device}, {context.dtype}, {compiled}, {context.threads_text}"
 
 
 def value_of(config: BenchTrainConfig) -> dict[str, Any]:

@@ -37,8 +37,9 @@ class _Count(click.ParamType):
         """Reads the text of the option."""
         if value == "auto":
             return None
-        number: int = click.IntRange(min=1).convert(value, param, ctx)
-        return number
+        if not (isinstance(value, int) or value.isdecimal()) or int(value) < 1:
+            self.fail(f"expected a whole number from 1 on, or auto, found {value!r}", param, ctx)
+        return int(value)
 
 
 def launch_options(function: F) -> F:
@@ -100,6 +101,8 @@ def ran_elsewhere(asked: Asked, device: str) -> bool:
     ctx = click.get_current_context()
     command = decision.command(ctx.find_object(tuple) or ())
     tell(shlex.join(command))
+    if decision.nnodes > 1:
+        tell(f"machine {decision.node_rank} of {decision.nnodes}, from 0; all meet at {decision.endpoint}")
     ending = supervise(command, decision.nproc, os.environ)
     if ending.trace:
         if wants_json():

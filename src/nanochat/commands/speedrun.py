@@ -86,7 +86,7 @@ def plan_text(preset: str, tag: str, plan: Plan, context: RunContext, price_per_
             f"{tag}: {plan.parameters / 1e6:.1f}M parameters, {plan.matrix_parameters / 1e6:.1f}M in matrices",
         ),
         ("training", f"{plan.tokens / 1e6:.1f}M tokens, {plan.flops:.2g} FLOPs"),
-        ("machine", f"{context.device}, {context.dtype}, {compiled}, {context.threads} threads{each}"),
+        ("machine", f"{context.device}, {context.dtype}, {compiled}, {context.threads_text}{each}"),
         ("time", f"about {plan.minutes:.0f} minutes{cost}"),
         ("memory", f"about {plan.memory_bytes / 2**30:.1f} GiB"),
         ("disk", f"about {plan.disk_bytes / 1e6:.0f} MB of {plan.free_disk_bytes / 1e9:.0f} GB free"),

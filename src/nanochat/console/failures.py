@@ -55,8 +55,8 @@ def _usage_message(error: click.UsageError) -> str:
 
 
 def _label(param: click.Parameter) -> str:
-    """The flag of an option, the word in capitals of an argument."""
-    return max(param.opts, key=len) if isinstance(param, click.Option) else (param.name or "").upper()
+    """The flag of an option, the word in capitals of an argument as its help page has it."""
+    return max(param.opts, key=len) if isinstance(param, click.Option) else param.human_readable_name.rstrip(".")
 
 
 def _close_commands(error: click.exceptions.NoSuchCommand) -> list[str]:

@@ -121,7 +121,7 @@ def collect(model_dir: Path) -> RunReport:
 def newest_tag(models_dir: Path) -> str | None:
     """The model whose files changed last; None when there is no model."""
     with translate_os_errors(models_dir):
-        if not models_dir.exists():
+        if not models_dir.exists() or not any(models_dir.iterdir()):  # glob passes over what it may not read
             return None
         files = [
             path

@@ -29,3 +29,8 @@ class RunContext:
     def world_size(self) -> int:
         """How many processes train together."""
         return self.processes.world_size
+
+    @property
+    def threads_text(self) -> str:
+        """`1 thread`, `2 threads`."""
+        return "1 thread" if self.threads == 1 else f"{self.threads} threads"

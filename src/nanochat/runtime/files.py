@@ -25,6 +25,7 @@ _HINTS = {
     errno.EPERM: "give yourself access to it, or use --base-dir",
     errno.EROFS: "the file system is read-only; use --base-dir with a folder you can write to",
     errno.EIO: "the device reports a read or write error; check the disk",
+    errno.EEXIST: "a file stands where a folder should be; move it away or choose another place",
     errno.ENOTDIR: "a file stands where a folder should be; move it away or use --base-dir",
 }
 

@@ -184,7 +184,7 @@ def peak_of(context: RunContext) -> Peak:
     if context.device == "mps":
         return known_peak(cpu_name())
     rate = matmul_rates((context.dtype,), size=PEAK_SIZE, seconds=0.2)[context.dtype]
-    return Peak(flops=rate, origin="measured", device=f"{cpu_name()}, {context.threads} threads, {context.dtype}")
+    return Peak(flops=rate, origin="measured", device=f"{cpu_name()}, {context.threads_text}, {context.dtype}")
 
 
 def utilization(flops_per_token: float, tokens_per_s: float, peak: Peak, world_size: int = 1) -> float | None:

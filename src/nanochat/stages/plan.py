@@ -55,15 +55,15 @@ class BasePlan:
             f"{shape['n_layer']} layers of {shape['n_embd']} channels, {shape['n_head']} heads, "
             f"context {shape['sequence_len']:,}, vocabulary {shape['vocab_size']:,}"
         )
-        groups = ", ".join(f"{name} {_short(count)}" for name, count in self.parameters.items() if name != "total")
+        groups = ", ".join(f"{name} {short_count(count)}" for name, count in self.parameters.items() if name != "total")
         rows = f"{self.device_batch_size} rows" if self.device_batch_size else "as many rows as fit"
         cut = f", {self.micro_steps} micro-steps of {rows}" if self.micro_steps else f", {rows} at a time"
         times = ", ".join(f"{_duration(self.flops / _rate(name))} on one {name}" for name in EXAMPLES)
         disk = self.checkpoint_bytes * (self.checkpoints_kept + 1)
         told = [
-            ("model", f"{self.tag}: {_short(self.parameters['total'])} parameters ({groups})"),
+            ("model", f"{self.tag}: {short_count(self.parameters['total'])} parameters ({groups})"),
             ("", size),
-            ("training", f"{_short(self.tokens)} tokens in {self.steps:,} steps of {self.batch_tokens:,}{cut}"),
+            ("training", f"{short_count(self.tokens)} tokens in {self.steps:,} steps of {self.batch_tokens:,}{cut}"),
             ("cost", f"{self.flops:.3g} FLOPs: very roughly {times}"),
             ("disk", f"up to {disk / 1e9:.2g} GB of {self.free_disk_bytes / 1e9:.0f} GB free"),
             *(("data", _seen(name, epochs)) for name, epochs in self.epochs.items()),
@@ -140,7 +140,8 @@ def _rate(name: str) -> float:
     return (known_peak(name).flops or math.inf) * SHARE_OF_PEAK
 
 
-def _short(count: float) -> str:
+def short_count(count: float) -> str:
+    """Three digits and a letter, as options take it: 89.5K, 1.54M, 12B."""
     for size, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K")):
         if count >= size:
             return f"{count / size:.3g}{letter}"

@@ -18,6 +18,7 @@ from nanochat.model.init import init_weights
 from nanochat.runtime.context import RunContext
 from nanochat.runtime.events import OnEvent
 from nanochat.stages.folder import StageResult
+from nanochat.stages.plan import short_count
 from nanochat.stages.run import StageRun
 from nanochat.tokenizer.tokenizer import Tokenizer
 from nanochat.training.batches import Prepared, Share, TextPacker, text_batches
@@ -49,7 +50,8 @@ def tell_epochs(text: TextMixture, tokenizer: Tokenizer, tokens: int, notice: Ca
         epochs = taken / max(1, there)
         if epochs > 1:
             notice(
-                f"data set {dataset.name!r} has about {there / 1e6:.3g}M tokens, the run takes {taken / 1e6:.3g}M: "
+                f"data set {dataset.name!r} has about {short_count(there)} tokens, "
+                f"the run takes {short_count(taken)}: "
                 f"it will see everything {epochs:.1f} times "
                 "(more text, or a lower --ratio or --num-steps, would change that)",
                 "warning" if epochs > EPOCHS_THAT_TEACH else "info",

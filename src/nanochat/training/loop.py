@@ -177,7 +177,7 @@ class Loop:
             # asked once more, for a signal may have come after the last step, or during the last save
             if self.processes.any(stopping or self.stop.requested):
                 raise Interrupted(
-                    f"stopped after step {state.step} of {self.total_steps} of the {self.stage} stage",
+                    f"stopped after step {state.step:,} of {self.total_steps:,} of the {self.stage} stage",
                     "everything is saved: the same command goes on from there",
                 )
         return state

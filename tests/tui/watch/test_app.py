@@ -23,6 +23,7 @@ from nanochat.tui.watch import view
 from nanochat.tui.watch.app import WatchApp
 from nanochat.tui.watch.looking import Look
 from nanochat.tui.watch.model import Model
+from nanochat.tui.watch.pages import CurvesPage
 from nanochat.tui.watch.widgets import Plot
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "watch"
@@ -363,13 +364,13 @@ def test_it_leaves(key: str, base: Path) -> None:
 
 def test_plots_take_a_small_share_of_a_core(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However often the log grows, drawing waits for many times as long as it takes."""
-    monkeypatch.setattr(app_module, "PLOT_SHARE", 1e-6)
     path = base / "models" / "d4" / "base" / "events.jsonl"
     drawn = []
 
     async def test() -> None:
         async with opened(base) as (app, pilot):
-            real = app._draw
+            monkeypatch.setattr(app_module, "PLOT_SHARE", 1e-6)  # not before: nothing would be drawn while it opens
+            real = app.query_one(CurvesPage).draw
             large = app.query_one("#large", Plot)
             large._source = lambda *args: drawn.append(1) or real(*args)  # type: ignore[func-returns-value]
             for number in range(201, 206):

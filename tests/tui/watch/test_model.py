@@ -153,6 +153,14 @@ def test_a_log_that_is_a_folder_is_a_problem_in_words(tmp_path: Path) -> None:
     assert (model.problem, model.shown.step) == ("", 1)
 
 
+def test_a_folder_that_cannot_be_looked_into_is_a_problem_in_words(tmp_path: Path) -> None:
+    (tmp_path / "d4").mkdir()
+    (tmp_path / "d4" / "base").symlink_to("base")
+    model = Model(tmp_path / "d4")
+    model.catch_up()
+    assert "base/events.jsonl: Too many levels of symbolic links" in model.problem
+
+
 def test_runs_newest_first(tmp_path: Path) -> None:
     for age, name in enumerate(("d4/base", "d4/sft", "d6/base")):
         path = tmp_path / "models" / name / "events.jsonl"

@@ -111,7 +111,9 @@ def _node(asked: Asked, device: str, count_gpus: Callable[[], int]) -> Torchrun:
             "on the others the same with --node-rank 1, 2, ...",
         )
     if not 0 <= asked.node_rank < nnodes:
-        raise UsageError(f"--node-rank {asked.node_rank} is not one of {nnodes} machines", f"0 to {nnodes - 1}")
+        raise UsageError(
+            f"--node-rank {asked.node_rank} is not one of {nnodes} machines", f"they are 0 to {nnodes - 1}"
+        )
     host, _, port = asked.endpoint.rpartition(":") if ":" in asked.endpoint else (asked.endpoint, "", str(DEFAULT_PORT))
     if not host or not port.isdecimal() or not 0 < int(port) < 65_536:
         raise UsageError(f"--rdzv-endpoint {asked.endpoint!r} is not HOST:PORT", f"such as gpu01:{DEFAULT_PORT}")

@@ -16,9 +16,9 @@ from rich.text import Text
 from textual import on
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Container, Horizontal, VerticalScroll
-from textual.widgets import ContentSwitcher, Footer, OptionList, Static
-from textual.widgets.option_list import Option
+from textual.containers import VerticalScroll
+from textual.css.query import NoMatches
+from textual.widgets import ContentSwitcher, Static
 
 from nanochat.console.words import safe
 from nanochat.runtime.paths import Paths
@@ -26,15 +26,12 @@ from nanochat.tui.watch import tables, view
 from nanochat.tui.watch.comparison import end_of
 from nanochat.tui.watch.looking import Look
 from nanochat.tui.watch.model import Model, runs
-from nanochat.tui.watch.plot import Drawing
+from nanochat.tui.watch.pages import CurvesPage, SamplesPage, Sight
 from nanochat.tui.watch.run import StageLog
-from nanochat.tui.watch.widgets import Help, Picker, Plot, Plots
+from nanochat.tui.watch.widgets import Help, KeyLine, Picker, Plot, Plots, show_lines
 
 POLL_S = 1.0
 PLOT_SHARE = 0.015  # of a core; as much again goes into putting it on the screen
-WIDE = 100  # cells from which plots stand beside each other
-PLOT_LINES = 7
-GLANCE_FROM = 40  # lines from which samples stand below the large plot
 KEYS = (
     ("1 2 3 4", "curves, samples, stages, notices"),
     ("x", "draw and compare by step, tokens or time"),
@@ -96,13 +93,9 @@ class WatchApp(App[None]):
         self.model = model
         self.other = other
         self.look = look
-        self.main_metric = "loss"
         self._wake = asyncio.Event()
         self._drawn_at = 0.0
-        self._draw_s = 0.0
         self._stale = True
-        self._shown: dict[str, Text] = {}
-        self._steps: list[int] = []
 
     # what is on the screen
 
@@ -110,25 +103,13 @@ class WatchApp(App[None]):
         """Head, the pages, the footer."""
         yield Static(id="head")
         with ContentSwitcher(initial="curves"):
-            with Container(id="curves"):
-                with Plots(id="plots"):
-                    with Container(id="main"):
-                        yield Plot(self.main_metric, self._draw, id="large")
-                        yield Static(id="glance")
-                    with Container(id="side"):
-                        for metric in view.PLOTS:
-                            yield Plot(metric, self._draw, id=f"plot-{metric}")
-                yield Static(id="looking")
-                yield Static(id="comparison")
-            with Horizontal(id="samples"):
-                yield OptionList(id="steps")
-                with VerticalScroll():
-                    yield Static(id="said")
+            yield CurvesPage(lambda: Sight(self.log_shown, self.beside, self.look), id="curves")
+            yield SamplesPage(id="samples")
             with VerticalScroll(id="stages"):
                 yield Static(id="table")
             with VerticalScroll(id="notices"):
                 yield Static(id="lines")
-        yield Footer(show_command_palette=False)
+        yield KeyLine(show_command_palette=False)
 
     def on_mount(self) -> None:
         """Begins to follow the files."""
@@ -163,7 +144,8 @@ class WatchApp(App[None]):
                 if model is not None:
                     news = await asyncio.to_thread(model.read)
                     changed = model.take(news) or changed
-            self._show(changed)
+            with contextlib.suppress(NoMatches):  # its parts are gone before this ends, when the app is left
+                self._show(changed)
             more = any(model.left and not model.problem for model in (self.model, self.other) if model)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), 0.01 if more else POLL_S)
@@ -177,80 +159,20 @@ class WatchApp(App[None]):
         page = self.query_one(ContentSwitcher).current
         if page == "stages":
             self._put("#table", tables.stages(self.model, now, width))
+        curves = self.query_one(CurvesPage)
         rested = time.monotonic() - self._drawn_at
-        if not self._stale or (not at_once and rested < self._draw_s / PLOT_SHARE):
+        if not self._stale or (not at_once and rested < curves.draw_s / PLOT_SHARE):
             return
-        self._stale, self._drawn_at, self._draw_s = False, time.monotonic(), 0.0
+        self._stale, self._drawn_at, curves.draw_s = False, time.monotonic(), 0.0
         if page == "curves":
-            self._show_curves(width)
+            curves.show(width)
         elif page == "samples":
-            self._show_samples()
+            self.query_one(SamplesPage).show(self.log_shown)
         elif page == "notices":
             self._put("#lines", view.notices(self.log_shown))
 
     def _put(self, selector: str, lines: list[Text]) -> None:
-        """Lines into a part of the screen, if they are others than before."""
-        text = Text("\n").join(lines)
-        if self._shown.get(selector) != text:
-            self._shown[selector] = text
-            self.query_one(selector, Static).update(text)
-
-    def _show_curves(self, width: int) -> None:
-        log, beside = self.log_shown, self.beside
-        present = [metric for metric in view.PLOTS if view.has(log, metric)] or [self.main_metric]
-        if self.main_metric not in present:
-            self.main_metric = present[0]
-        self._arrange([metric for metric in present if metric != self.main_metric])
-        self._put("#looking", [view.looking(self.look, log, beside, width)])
-        self._put("#comparison", [view.comparison(log, beside, self.look, width)] if beside else [])
-        self.query_one("#comparison").display = beside is not None
-        for plot in self.query(Plot):
-            if plot.display:
-                plot.refresh()
-
-    def _arrange(self, others: list[str]) -> None:
-        """The large plot, and as many of the others as have room beside it, or below it on a narrow screen."""
-        width, height = self.query_one("#plots").size
-        wide = width >= WIDE
-        room = height // PLOT_LINES if wide else (height - 2 * PLOT_LINES) // PLOT_LINES
-        shown = others[: max(0, room)]
-        large, side = self.query_one("#large", Plot), self.query_one("#side")
-        large.metric = self.main_metric
-        for metric in view.PLOTS:
-            self.query_one(f"#plot-{metric}").display = metric in shown
-        side.display = bool(shown)
-        side.styles.height = "100%" if wide else PLOT_LINES * len(shown)
-        self.query_one("#plots").set_class(wide, "wide")
-        glance = wide and height >= GLANCE_FROM and bool(view.sample_steps(self.log_shown))
-        self.query_one("#glance").display = glance
-        if glance:
-            self._put("#glance", [view.glance(self.log_shown)])
-
-    def _show_samples(self) -> None:
-        steps = view.sample_steps(self.log_shown)
-        options = self.query_one("#steps", OptionList)
-        if steps != self._steps:
-            at = options.highlighted or 0
-            chosen = self._steps[at] if 0 < at < len(self._steps) else None
-            self._steps = steps
-            options.clear_options()
-            options.add_options(Option(Text(f"step {step:,}")) for step in steps)
-            options.highlighted = (steps.index(chosen) if chosen in steps else 0) if steps else None
-        self._show_said()
-
-    def _show_said(self) -> None:
-        at = self.query_one("#steps", OptionList).highlighted
-        known = at is not None and at < len(self._steps)
-        nothing = Text("No samples yet; --sample-every sets how often they are taken.", "dim")
-        self._put("#said", [view.samples(self.log_shown, self._steps[at]) if known and at is not None else nothing])
-
-    def _draw(self, metric: str, width: int, height: int) -> tuple[Drawing, tuple[float, float]]:
-        """A plot for the widget of a metric, and what part of the x axis it shows."""
-        started = time.monotonic()
-        log, beside = self.log_shown, self.beside
-        drawn = view.plot(log, beside, metric, self.look, width, height)
-        self._draw_s += time.monotonic() - started
-        return drawn, view.x_range(log, beside, self.look)
+        show_lines(self.query_one(selector, Static), lines)
 
     # looking
 
@@ -291,10 +213,7 @@ class WatchApp(App[None]):
 
     def action_metric(self) -> None:
         """The next curve is the large one."""
-        present = [metric for metric in view.PLOTS if view.has(self.log_shown, metric)]
-        if present:
-            at = present.index(self.main_metric) if self.main_metric in present else -1
-            self.main_metric = present[(at + 1) % len(present)]
+        self.query_one(CurvesPage).next_metric()
         self._show(at_once=True)
 
     @on(Plot.Pointed)
@@ -303,7 +222,7 @@ class WatchApp(App[None]):
 
     @on(Plot.Chosen)
     def _on_chosen(self, message: Plot.Chosen) -> None:
-        self.main_metric = message.metric
+        self.query_one(CurvesPage).main_metric = message.metric
         self._look(self.look.pointing(None))  # the first of the two clicks has put it there
 
     @on(Plot.Zoomed)
@@ -358,12 +277,7 @@ class WatchApp(App[None]):
         self.push_screen(Picker("Compare with", lines, min(1, len(found))), chosen)
 
     def _look_anew(self) -> None:
-        self._steps = []
         self._look(self.look.whole().pointing(None))
-
-    @on(OptionList.OptionHighlighted, "#steps")
-    def _on_step(self) -> None:
-        self._show_said()
 
     def action_help(self) -> None:
         """The page of keys."""

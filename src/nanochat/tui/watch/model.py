@@ -79,7 +79,7 @@ class Model:
             try:
                 found[name] = log.read()
             except OSError as error:
-                problem = f"{error.filename or log.folder}: {error.strerror or error}"
+                problem = problem or f"{error.filename or log.folder}: {error.strerror or error}"
         return found, problem
 
     def take(self, news: tuple[Mapping[str, Gathered], str]) -> bool:

@@ -25,9 +25,13 @@ Signature = tuple[int, int, int]
 def signature(path: Path) -> Signature | None:
     """What changes when a file does; None when there is no such file or it may not be looked at."""
     try:
-        found = path.stat()
+        return _signature(path)
     except OSError:
         return None
+
+
+def _signature(path: Path) -> Signature:
+    found = path.stat()
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 
@@ -66,11 +70,14 @@ class Tail:
         """At most `limit` bytes of what is new.
 
         Raises:
-            OSError: the file is there but cannot be read.
+            OSError: the file is there but cannot be read, or nobody may look whether it is.
         """
-        now = signature(self.path)
-        if now is None or now == self._seen:
-            return News([], total=now[1] if now else 0)
+        try:
+            now = _signature(self.path)
+        except (FileNotFoundError, NotADirectoryError):
+            return News([])
+        if now == self._seen:
+            return News([], total=now[1])
         with self.path.open("rb") as file:
             anew = not self._goes_on(file.read, file.seek, now[1])
             if anew:

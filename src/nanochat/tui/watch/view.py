@@ -96,7 +96,7 @@ def _figures(log: StageLog, width: int) -> Text:
     if last:
         lr, rate = last.lr_multiplier, last.tokens_per_s
         parts += [
-            Part(f"lr × {lr:.3g}" if lr == lr else "", "", 7),
+            Part(f"lr ×{lr:.2f}" if lr == lr else "", "", 7),
             Part(f"{short(rate)} tok/s" if rate == rate else "", "", 3),
             Part(f"mfu {100 * last.mfu:.0f}%" if last.mfu is not None else "", "", 6),
             Part(size(last.memory_bytes) if last.memory_bytes else "", "", 8),
@@ -237,16 +237,17 @@ def comparison(log: StageLog, other: StageLog, look: Look, width: int | None) ->
     """One line: the other run, the place, and what each has reached there."""
     found = compare(log, other, look)
     parts = [
-        Part("against"),
+        Part("against", "", 1),
         Part(safe(found.name), OTHER),
         Part(f"at {place_text(found.axis, found.x)}:"),
     ]
     units = {"loss": "loss", "val_bpb": "val bpb", "tokens_per_s": "tok/s"}
-    for rank, one in enumerate(found.differences):
+    for at, one in enumerate(found.differences):
         own, their = _value(one.metric, one.own), _value(one.metric, one.other)
         where = "" if one.x == found.x else f" at {place_text(found.axis, one.x)}"
-        text = f" {units[one.metric]} {_signed(one.metric, one.difference)} ({own} to {their}{where})"
-        parts.append(Part(text, "" if rank else "bold", rank))
+        difference = f" {units[one.metric]} {_signed(one.metric, one.difference)}"
+        parts.append(Part(difference, "" if at else "bold", 2 * at + 1 if at else 0))
+        parts.append(Part(f"({own} to {their}{where})", "" if at else "bold", 2 * at + 2))
     if not found.differences:
         parts.append(Part(f"it has come to {place_text(found.axis, end_of(other, found.axis))}", "dim"))
     return fit(parts, width, " ")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from rich.cells import cell_len
 from rich.text import Text
 from textual import events
 from textual.app import ComposeResult
@@ -14,10 +15,19 @@ from textual.containers import Container, Vertical
 from textual.message import Message
 from textual.screen import ModalScreen
 from textual.widget import Widget
-from textual.widgets import OptionList, Static
+from textual.widgets import Footer, OptionList, Static
+from textual.widgets._footer import FooterKey
 from textual.widgets.option_list import Option
 
 from nanochat.tui.watch.plot import Drawing
+
+
+def show_lines(where: Static, lines: Sequence[Text]) -> None:
+    """Lines into a part of the screen, if they are others than before."""
+    text = Text("\n").join(lines)
+    if where.content != text:
+        where.update(text)
+
 
 Source = Callable[[str, int, int], tuple[Drawing, tuple[float, float]]]
 
@@ -86,6 +96,23 @@ class Plot(Widget):
     def _x_at(self, event: events.MouseEvent) -> float | None:
         offset = event.get_content_offset(self)
         return None if offset is None else self._drawing.x_at(offset.x, self.size.width, self._x_range)
+
+
+class KeyLine(Footer):
+    """The last line: keys with what they do, as many as there is room for without cutting one."""
+
+    def compose(self) -> ComposeResult:
+        """The keys, in the order in which they are bound."""
+        room = self.app.size.width
+        for key in super().compose():
+            if isinstance(key, FooterKey):
+                room -= cell_len(f" {key.key_display} {key.description} ")
+            if room >= 0:
+                yield key
+
+    def on_resize(self) -> None:
+        """Another width has room for others."""
+        self.refresh(recompose=True)
 
 
 class Plots(Container):
