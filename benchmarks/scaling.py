@@ -6,7 +6,8 @@
 Twice the processes do twice the work in a step, so the best that can come out is the same time: a ratio of 2.0 in
 tokens per second. Runs of each kind take turns; the best median of their steps counts, so that a machine that is busy
 meanwhile misleads less. What is measured is `nanochat train base` as started by torchrun, with the exchange of
-gradients.
+gradients. "Apart" are as many runs of one process each at the same time, which exchange nothing: what the cores and the
+memory of this machine allow.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,7 @@ def main() -> None:
     args = parser.parse_args()
     numbers = [int(number) for number in args.processes.split(",")]
     seconds: dict[int, list[float]] = {number: [] for number in numbers}
+    apart: dict[int, list[float]] = {number: [] for number in numbers}
     with tempfile.TemporaryDirectory() as scratch:
         base = Path(scratch)
         nanochat(base, "data", "pocket", "--size", "2M")
@@ -44,19 +47,30 @@ def main() -> None:
         for turn in range(args.turns):
             for number in numbers:
                 seconds[number].append(step_seconds(args, base, number, f"turn{turn}-{number}"))
-                print(f"turn {turn + 1}: {number} processes, {seconds[number][-1]:.3f} s", file=sys.stderr, flush=True)
+                apart[number].append(apart_seconds(args, base, number, f"apart{turn}-{number}"))
+                told = (
+                    f"turn {turn + 1}: {number} processes, {seconds[number][-1]:.3f} s, apart {apart[number][-1]:.3f} s"
+                )
+                print(told, file=sys.stderr, flush=True)
     first = numbers[0]
     rows = []
     for number in numbers:
         rate = number * args.rows * args.sequence_len / min(seconds[number])
         one = first * args.rows * args.sequence_len / min(seconds[first])
-        rows.append({"processes": number, "tokens_per_s": rate, "ratio": rate / one, "ideal": number / first})
+        limit = number / first * min(apart[first]) / min(apart[number])
+        rows.append({"processes": number, "tokens_per_s": rate, "ratio": rate / one, "apart": limit})
     if args.json:
-        print(json.dumps({"rows": rows, "seconds": seconds}))
+        print(json.dumps({"rows": rows, "seconds": seconds, "apart": apart}))
         return
-    print(f"{'processes':>9} {'tok/s':>8} {'ratio':>6} {'ideal':>6}")
+    print(f"{'processes':>9} {'tok/s':>8} {'ratio':>6} {'apart':>6}")
     for row in rows:
-        print(f"{row['processes']:>9} {row['tokens_per_s']:>8,.0f} {row['ratio']:>6.2f} {row['ideal']:>6.1f}")
+        print(f"{row['processes']:>9} {row['tokens_per_s']:>8,.0f} {row['ratio']:>6.2f} {row['apart']:>6.2f}")
+
+
+def apart_seconds(args: argparse.Namespace, base: Path, processes: int, tag: str) -> float:
+    """Median time of a step of so many runs at the same time, the slowest of them."""
+    with ThreadPoolExecutor(processes) as pool:
+        return max(pool.map(lambda number: step_seconds(args, base, 1, f"{tag}-{number}"), range(processes)))
 
 
 def step_seconds(args: argparse.Namespace, base: Path, processes: int, tag: str) -> float:
