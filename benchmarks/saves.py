@@ -1,6 +1,6 @@
 """What a checkpoint costs the training: the step it holds up, and the steps while it is being written.
 
-    python benchmarks/saves.py                     depth 4, 8 rows of 512 tokens, vocabulary 32,768, six saves
+    python benchmarks/saves.py                     depth 4, 8 rows of 512 tokens, vocabulary 16,384, six saves
     python benchmarks/saves.py --depth 2 --rows 2  a small one
 
 A save copies weights and momenta and returns; hashing and writing go on beside the steps. Printed are the time of
@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--depth", type=int, default=4)
     parser.add_argument("--rows", type=int, default=8)
     parser.add_argument("--sequence-len", type=int, default=512)
-    parser.add_argument("--vocab-size", default="32768")
+    parser.add_argument("--vocab-size", default="16384")
     parser.add_argument("--saves", type=int, default=6)
     parser.add_argument("--dtype", default="bfloat16")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")

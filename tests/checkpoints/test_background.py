@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import torch
 from doubles import tiny_config, tiny_tokenizer
 
 from nanochat.checkpoints import background
-from nanochat.checkpoints.background import BackgroundSaver
+from nanochat.checkpoints.background import NICENESS, BackgroundSaver
 from nanochat.checkpoints.layout import step_dirs, step_of
 from nanochat.checkpoints.store import load_checkpoint, save_checkpoint
 from nanochat.errors import StorageError
@@ -127,3 +129,19 @@ def test_what_ended_the_block_is_not_hidden(tmp_path: Path, gate: Gate) -> None:
         saves.save(1)
         gate.opened.set()
         raise ZeroDivisionError
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere threads have no priority of their own")
+def test_the_thread_that_writes_gives_way_to_those_that_compute(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+
+    def save(*args: Any, **options: Any) -> Path:
+        seen.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+        return Path()
+
+    monkeypatch.setattr(background, "save_checkpoint", save)
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    with BackgroundSaver(lambda step, path: None) as saver:
+        saver.save(Path(), 1, model_state={}, optimizer_state={})
+    assert seen == [min(19, before + NICENESS)]
+    assert os.getpriority(os.PRIO_PROCESS, 0) == before
