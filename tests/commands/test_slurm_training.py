@@ -58,8 +58,8 @@ def train_under_slurm(folder: Path, tasks: int, stop_at: int = 3) -> tuple[Clust
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("tasks", [1, 2])
-def test_a_training_run_goes_on_until_it_is_done(tasks: int, tmp_path: Path) -> None:
+def test_a_training_run_of_two_tasks_goes_on_until_it_is_done(tmp_path: Path) -> None:
+    tasks = 2
     cluster, stage = train_under_slurm(tmp_path, tasks)
     log = (tmp_path / "nanochat-toy-1001.log").read_text(encoding="utf-8")
     assert cluster.ends() == [(75, True), (0, False)], log
