@@ -16,13 +16,13 @@ import json
 import math
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-REPOSITORY = Path(__file__).parent.parent
+from command import REPOSITORY, nanochat
+
 RECIPES: dict[str, tuple[str, ...]] = {
     "default": (),
     "warmdown-0.85": ("--warmdown", "0.85"),
@@ -69,17 +69,6 @@ def count(text: str) -> int:
     return round(float(text.rstrip("KMB")) * sizes.get(text[-1], 1))
 
 
-def nanochat(folder: Path, *words: str) -> Any:
-    """The JSON that a command prints."""
-    environ = {**os.environ, "NANOCHAT_BASE_DIR": str(folder)}
-    environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(REPOSITORY / "src"), environ.get("PYTHONPATH")]))
-    command = [sys.executable, "-m", "nanochat", *words, "--json"]
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(f"error: {' '.join(words)}\n{done.stderr}")
-    return json.loads(done.stdout)
-
-
 def prepare(args: argparse.Namespace, folder: Path) -> None:
     """Text and tokenizer of all runs."""
     source = args.data or Path(os.environ.get("NANOCHAT_TEST_DATA") or REPOSITORY.parent / "shared") / "data/base_data"
@@ -95,15 +84,15 @@ def train(args: argparse.Namespace, folder: Path, recipe: str, seed: int) -> flo
     """Validation bits per byte at the end of a run."""
     steps = max(1, round(args.tokens / args.batch))
     rows = min(args.batch // args.sequence_len, 16)
-    result = nanochat(
+    told = nanochat(
         folder,
         *("train", "base", "--tag", f"{recipe}-{seed}", "--seed", str(seed), "--data", "text", "--tokenizer", "text"),
         *("--depth", str(args.depth), "--head-dim", "64", "--sequence-len", str(args.sequence_len)),
         *("--num-steps", str(steps), "--total-batch-size", str(args.batch), "--device-batch-size", str(rows)),
         *("--eval-every", "0", "--save-every", "0", "--eval-tokens", str(args.eval_tokens)),
-        *("--threads", str(args.threads), *RECIPES[recipe]),
+        *("--threads", str(args.threads), *RECIPES[recipe], "--json"),
     )
-    return float(result["val_bpb"])
+    return float(json.loads(told)["val_bpb"])
 
 
 def compare(name: str, values: list[float], base: list[float] | None) -> dict[str, Any]:

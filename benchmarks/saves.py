@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+from command import nanochat
 
 EVERY = 5  # steps between saves: some of them are sure to have nothing beside them
 
@@ -81,6 +80,8 @@ def measured(events: list[dict[str, Any]]) -> dict[str, float]:
         if any(start < ends[step] - seconds / 2 < end for start, end in spans)
     ]
     alone = [seconds for step, seconds in steps.items() if seconds not in beside and step > EVERY]
+    if not alone:
+        sys.exit("error: every step had a save beside it\nhint: raise --rows, for longer steps")
     return {
         "step_s": statistics.median(alone),
         "beside_s": statistics.median(beside or alone),
@@ -102,19 +103,6 @@ def copy_seconds(folder: Path) -> float:
         best = min(best, time.perf_counter() - started)
         del copies
     return best
-
-
-def nanochat(base: Path, *words: str) -> None:
-    """Run the command and wait for it."""
-    done = subprocess.run(
-        [sys.executable, "-m", "nanochat", "--base-dir", str(base), *words],
-        env=os.environ,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        sys.exit(done.stderr)
 
 
 if __name__ == "__main__":

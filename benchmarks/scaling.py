@@ -14,14 +14,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+
+from command import nanochat
 
 SKIPPED = 3  # first steps of a run, which warm up
 
@@ -81,25 +80,10 @@ def step_seconds(args: argparse.Namespace, base: Path, processes: int, tag: str)
         f" --num-steps {args.steps} --eval-every 0 --eval-tokens 1 --save-every 0 --sample-every 0"
         f" --device cpu --dtype {args.dtype} --compile off --threads 1"
     ).split()
-    nanochat(base, *words, processes=processes)
+    nanochat(base, *words, processes=processes, threads=1)
     events = (base / "models" / tag / "base" / "events.jsonl").read_text().splitlines()
     ends = [event["elapsed_s"] for event in map(json.loads, events) if event["event"] == "StepDone"]
     return statistics.median(end - start for start, end in zip(ends[SKIPPED:], ends[SKIPPED + 1 :], strict=False))
-
-
-def nanochat(base: Path, *words: str, processes: int = 1) -> None:
-    """Run the command and wait for it."""
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    environ: dict[str, Any] = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, *(launcher if processes > 1 else []), "-m", "nanochat", "--base-dir", str(base), *words],
-        env=environ,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        sys.exit(done.stderr)
 
 
 if __name__ == "__main__":
