@@ -1,7 +1,7 @@
 """What a checkpoint costs the training: the step it holds up, and the steps while it is being written.
 
     python benchmarks/saves.py                     depth 4, 8 rows of 512 tokens, vocabulary 16,384, six saves
-    python benchmarks/saves.py --depth 2 --rows 2  a small one
+    python benchmarks/saves.py --saves 3           a shorter run
 
 A save copies weights and momenta and returns; hashing and writing go on beside the steps. Printed are the time of
 such a copy alone, how long the loop was held up beyond it, as a share of a step, and how steps during a save compare
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import sys
 import tempfile
 import time
 from pathlib import Path
