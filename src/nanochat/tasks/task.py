@@ -38,6 +38,10 @@ class Task(ABC):
             answer: the text of the model's answer; where it called a tool, the text after the tool's output.
         """
 
+    def reward(self, conversation: Conversation, answer: str) -> float:
+        """What reinforcement learning pays for `answer`: 1 where it is right, else 0. Arguments as `grade`."""
+        return float(self.grade(conversation, answer))
+
     def letters(self, conversation: Conversation) -> tuple[str, ...]:
         """The answers a categorical task chooses from, one token each."""
         raise NotImplementedError(f"{self.name} is no categorical task")
