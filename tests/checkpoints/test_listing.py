@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from nanochat.checkpoints.layout import mark_finished
-from nanochat.checkpoints.listing import describe, list_stages, mean_score, read_shapes
+from nanochat.checkpoints.listing import describe, list_stages, mean_score, read_shapes, selectors
 from nanochat.errors import DamagedError
 from nanochat.runtime.paths import Paths
 
@@ -41,6 +41,15 @@ def test_list(paths: Paths, save: Save) -> None:
     assert (base.parameters, base.val_bpb, base.score) == (COUNTS["total"], 1.25, pytest.approx(0.45))
     assert base.size_bytes > 4 * COUNTS["total"]
     assert (mid.stage, mid.step, mid.finished, mid.parameters, mid.score) == ("mid", None, False, None, None)
+
+
+def test_every_checkpoint_has_a_name(paths: Paths, save: Save) -> None:
+    for stage, step in (("mid", 5), ("base", 20), ("base", 100), ("sft", 1)):
+        save(paths.model_dir("d4", stage), step)
+    save(paths.model_dir("d2", "base"), 3)
+    assert selectors(paths, "d4") == ("d4:base@20", "d4:base@100", "d4:mid@5", "d4:sft@1")
+    assert selectors(paths) == ("d2:base@3", *selectors(paths, "d4"))
+    assert selectors(paths, "nobody") == ()
 
 
 def test_describe(paths: Paths, save: Save) -> None:

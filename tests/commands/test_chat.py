@@ -7,20 +7,22 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from backends import EngineBackend
+from chat_server import Reply, Scripted
 from click.testing import CliRunner, Result
 from doubles import ScriptedModel, script_of, tiny_config, tiny_tokenizer
 
 from nanochat.commands import chat as module
-from nanochat.commands.chat import chat, printable
+from nanochat.commands import chat_lines
+from nanochat.commands.chat import chat
 from nanochat.config.chat import ChatConfig
 from nanochat.engine.engine import Engine
-from nanochat.engine.session import Session
 from nanochat.errors import MissingError, NanochatError, UsageError
+from nanochat.runtime.safe_text import safe_text
 from nanochat.tokenizer.special import PYTHON_END, PYTHON_START
 
 Run = Callable[..., Result]
@@ -32,24 +34,26 @@ class Opened:
 
     def __init__(self) -> None:
         self.model = ScriptedModel(b"Tokyo.")
+        self.stage = "sft"
         self.selector: str | None = None
         self.config = ChatConfig()
+        self.backend: EngineBackend | None = None
 
 
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> Opened:
     opened = Opened()
 
-    def open_session(paths: Any, model: str | None, config: ChatConfig) -> Session:
+    def open_engine(paths: Any, model: str | None, config: ChatConfig) -> tuple[Engine, str]:
         opened.selector, opened.config = model, config
-        return Session(Engine(opened.model, TOKENIZER), config, config.system)
+        return Engine(opened.model, TOKENIZER), opened.stage
 
-    @contextmanager
-    def open_remote(paths: Any, model: str | None, config: ChatConfig) -> Iterator[tuple[Session, str]]:
-        yield open_session(paths, model, config), "tiny:sft@7"
+    def open_backend(paths: Any, model: str | None, config: ChatConfig) -> EngineBackend:
+        opened.backend = EngineBackend(open_engine(paths, model, config)[0], others=("tiny:base@3",))
+        return opened.backend
 
-    monkeypatch.setattr(module, "_open_session", open_session)
-    monkeypatch.setattr(module, "_open_remote", open_remote)
+    monkeypatch.setattr(module, "_open_engine", open_engine)
+    monkeypatch.setattr(module, "_open_backend", open_backend)
     return opened
 
 
@@ -65,20 +69,20 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 
 @pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Makes the command believe in a person who types these lines; an exception is raised in place of a line."""
+def typed(run: Run, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """`chat --plain` with these lines; an exception is raised in place of a line."""
 
-    def typing(*lines: str | type[BaseException]) -> None:
+    def typing(*lines: str | type[BaseException], args: tuple[str, ...] = ()) -> Result:
         waiting: Iterator[str | type[BaseException]] = iter(lines)
 
-        def read_line() -> str:
+        def read_line(prompt: str) -> str:
             line = next(waiting, EOFError)
             if isinstance(line, str):
                 return line
             raise line
 
-        monkeypatch.setattr(module, "_read_line", read_line)
-        monkeypatch.setattr(module, "_read_prompt", lambda prompt: None)
+        monkeypatch.setattr(chat_lines, "_read_line", read_line)
+        return run("--plain", *args)
 
     return typing
 
@@ -109,20 +113,56 @@ def test_control_characters_do_not_reach_the_terminal(run: Run, opened: Opened) 
     hostile = "\x1b]0;title\x07\x1b[2Jhi\r\x9b31m\x7f\tthere\nénd"
     opened.model = ScriptedModel(hostile.encode())
     result = run("-p", "?")
-    assert result.stdout == "]0;title[2Jhi31m\tthere\nénd\n"
-    assert printable(hostile) + "\n" == result.stdout
+    assert result.stdout == "^[]0;title^G^[[2Jhi^M<U+009B>31m^?\tthere\nénd\n" == safe_text(hostile) + "\n"
+    assert run("-p", "?", "--raw").stdout_bytes == hostile.encode() + b"\n"
+    assert run("-p", "?", "--no-stream").stdout == result.stdout
 
 
-def test_json_is_one_event_a_line(run: Run, opened: Opened) -> None:
+def test_events_are_objects_on_lines(run: Run, opened: Opened) -> None:
     opened.model = ScriptedModel(script_of(TOKENIZER, "é\x1b", PYTHON_START, "2*3", PYTHON_END, "...", "6"))
-    result = run("-p", "?", "--json")
+    result = run("-p", "?", "--jsonl")
     assert "\x1b" not in result.stdout
     events = [json.loads(line) for line in result.stdout.splitlines()]
     assert [event["event"] for event in events] == ["text", "text", "tool", "text", "finished"]
     assert (events[2]["expression"], events[2]["result"]) == ("2*3", "6")
     end = events[-1]
     assert end["text"] == "é\x1b6" and end["stop_reason"] == "stop" and end["tokens"] == 13
-    assert {"tokens_per_s", "time_to_first_token_s"} <= set(end)
+    assert [part["type"] for part in end["message"]["content"]] == ["text", "python", "python_output", "text"]
+    assert {"tokens_per_s", "time_to_first_token_s", "prompt_tokens", "ids"} <= set(end)
+    lines = map(json.loads, run("-p", "?", "--jsonl", "--logprobs", "2").stdout.splitlines())
+    tokens = [token for line in lines if line["event"] == "tokens" for token in line["tokens"]]
+    assert [token["id"] for token in tokens][:-1] == end["ids"] and len(tokens[0]["top"]) == 2
+    assert tokens[0] == {
+        **{"id": 0xC3, "text": "\ufffd", "bytes": [0xC3], "logprob": tokens[0]["logprob"]},
+        **{"forced": False, "special": False, "top": tokens[0]["top"]},
+    }
+
+
+def test_an_answer_is_one_object(run: Run, opened: Opened) -> None:
+    opened.model = ScriptedModel(script_of(TOKENIZER, PYTHON_START, "2*3", PYTHON_END, "...", "6\u202e"))
+    result = run("-p", "?", "--json")
+    assert "\u202e" not in result.stdout
+    value = json.loads(result.stdout)
+    assert (value["text"], value["stop_reason"], value["forgotten_turns"]) == ("6\u202e", "stop", 0)
+    assert [(tool["expression"], tool["result"]) for tool in value["tools"]] == [("2*3", "6")]
+    assert "logprobs" not in value
+    assert len(json.loads(run("-p", "?", "--json", "--logprobs", "0").stdout)["logprobs"]) == value["tokens"]
+
+
+@pytest.mark.parametrize("args", [["--json", "--jsonl"], ["--logprobs", "3"]])
+def test_ways_to_print_that_exclude_each_other(run: Run, args: list[str]) -> None:
+    result = run("-p", "?", *args)
+    assert isinstance(result.exception, UsageError) and result.exception.hint
+
+
+def test_plain_text_goes_on(run: Run, opened: Opened) -> None:
+    opened.model = ScriptedModel(b" time")
+    assert run("--complete", "-p", "Once upon a").stdout == " time\n"
+    assert opened.model.prompts == [[TOKENIZER.bos, *b"Once upon a"]]
+    opened.stage = "base"
+    result = run("--complete", stdin="Once")
+    assert (result.stdout, result.stderr) == (" time\n", "")
+    assert "--complete" in run(stdin="Once").stderr
 
 
 def test_a_tool_is_not_shown_where_no_one_looks(run: Run, opened: Opened) -> None:
@@ -131,31 +171,34 @@ def test_a_tool_is_not_shown_where_no_one_looks(run: Run, opened: Opened) -> Non
     assert (result.stdout, result.stderr) == ("6\n", "")
 
 
-def test_a_conversation(run: Run, opened: Opened, terminal: Callable[..., None]) -> None:
+def test_a_conversation(opened: Opened, typed: Callable[..., Result]) -> None:
     opened.model = ScriptedModel(b"one", scripts=[b"two\n", b"three"])
-    terminal("Hi", "", "more", "/new", "again", "/nonsense", "/quit", "not read")
-    result = run()
+    result = typed("Hi", "", "more", "/new", "again", "/nonsense", "/hepl", "/quit", "not read")
     assert (result.exit_code, result.stdout) == (0, "one\ntwo\nthree\n")
     assert result.stderr.splitlines() == [
-        "tiny:sft@7; /new starts over, /quit leaves",
         "a new conversation",
-        "there is no /nonsense; /new starts over, /quit leaves",
+        "there is no /nonsense; /help lists what there is",
+        "there is no /hepl; did you mean /help? /help lists what there is",
     ]
     lengths = [len(prompt) for prompt in opened.model.prompts]
     assert lengths[1] > lengths[0] + 3 and lengths[2] < lengths[1]
+    assert opened.backend and opened.backend.closed
+
+
+def test_a_conversation_from_a_pipe(run: Run, opened: Opened) -> None:
+    result = run("--plain", stdin="Hi\nand\n")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "Tokyo.\nTokyo.\n", "")
+    assert json.loads(run("--plain", "--json", stdin="Hi\n").stdout)["text"] == "Tokyo."
 
 
 def test_the_end_of_input_leaves_and_an_interrupt_at_the_prompt_does_not(
-    run: Run, opened: Opened, terminal: Callable[..., None]
+    opened: Opened, typed: Callable[..., Result]
 ) -> None:
-    terminal(KeyboardInterrupt, "Hi")
-    result = run()
+    result = typed(KeyboardInterrupt, "Hi")
     assert (result.exit_code, result.stdout) == (0, "Tokyo.\n")
 
 
-def test_an_interrupt_stops_the_answer_and_keeps_its_beginning(
-    run: Run, opened: Opened, terminal: Callable[..., None]
-) -> None:
+def test_an_interrupt_stops_the_answer_and_keeps_its_beginning(opened: Opened, typed: Callable[..., Result]) -> None:
     class Interrupting(ScriptedModel):
         def say(self, script: Sequence[int], place: int) -> int:
             if len(self.prompts) == 1 and place == 3:
@@ -163,8 +206,7 @@ def test_an_interrupt_stops_the_answer_and_keeps_its_beginning(
             return super().say(script, place)
 
     opened.model = Interrupting(b"Hello", scripts=[b"Yes."])
-    terminal("Hi", "go on?")
-    result = run()
+    result = typed("Hi", "go on?")
     assert (result.exit_code, result.stdout) == (0, "Hel\nYes.\n")
     assert "stopped" in result.stderr
     second = bytes(token for token in opened.model.prompts[1] if token < 256)
@@ -172,21 +214,74 @@ def test_an_interrupt_stops_the_answer_and_keeps_its_beginning(
 
 
 def test_a_message_beyond_the_context_does_not_end_the_conversation(
-    run: Run, opened: Opened, terminal: Callable[..., None]
+    opened: Opened, typed: Callable[..., Result]
 ) -> None:
     opened.model = ScriptedModel(b"ok", tiny_config(sequence_len=32))
-    terminal("x" * 100, "Hi")
-    result = run()
+    result = typed("x" * 100, "Hi")
     assert (result.exit_code, result.stdout) == (0, "ok\n")
     assert "error: the message is 73 tokens too long" in result.stderr and "hint: " in result.stderr
 
 
-def test_a_full_context_is_said(run: Run, opened: Opened, terminal: Callable[..., None]) -> None:
+def test_a_full_context_is_said(opened: Opened, typed: Callable[..., Result]) -> None:
     opened.model = ScriptedModel(b"ok", tiny_config(sequence_len=32))
-    terminal("first", "second", "third")
-    result = run()
+    result = typed("first", "second", "third")
     assert result.stdout == "ok\nok\nok\n"
     assert "forgot the oldest turns (1)" in result.stderr
+
+
+def test_commands_of_a_conversation(opened: Opened, typed: Callable[..., Result]) -> None:
+    opened.model = ScriptedModel(b"one", scripts=[b"two", b"three"])
+    result = typed(
+        *(
+            "/retry",
+            "/stats",
+            "/system Be brief.",
+            "Hi",
+            "/retry",
+            "/context",
+            "/stats",
+            "/set temp 0",
+            "/set top-k none",
+        ),
+        *(
+            "/set seed",
+            "/set seed x",
+            "/set colour 3",
+            "/set",
+            "/model",
+            "/model tiny:base@3",
+            "/model nobody",
+            "/help",
+        ),
+        *("/system none", '"""two', 'lines"""', "/bye"),
+    )
+    assert result.stdout == "one\ntwo\nthree\n"
+    lines = result.stderr.splitlines()
+    assert lines[:3] == ["nothing has been asked yet", "there is no answer that came to its end", "system: Be brief."]
+    assert lines[3] == "24 of 256 tokens" and lines[4].startswith("4 tokens at ") and lines[4].endswith("; stop")
+    assert lines[5:8] == ["temperature: 0.0", "top_k: none", "seed: none"]
+    assert "error: seed: expected a whole number, found 'x'" in lines
+    assert "error: there is no setting 'colour'" in lines
+    assert "  repetition_penalty 1.0" in lines and "  tiny:base@3" in lines and "model: tiny:base@3" in lines
+    assert "error: there is no model 'nobody'" in lines and any(line.startswith("  /retry") for line in lines)
+    prompts = [bytes(token for token in prompt if token < 256) for prompt in opened.model.prompts]
+    assert prompts == [b"Be brief.\n\nHi", b"Be brief.\n\nHi", b"Hitwotwo\nlines"]
+    assert opened.backend
+    assert [question.config.temperature for question in opened.backend.asked] == [0.6, 0.6, 0]
+    assert opened.backend.asked[-1].config.top_k is None
+
+
+def test_a_retry_that_fails_leaves_the_conversation_as_it_was(opened: Opened, typed: Callable[..., Result]) -> None:
+    class Failing(ScriptedModel):
+        def say(self, script: Sequence[int], place: int) -> int:
+            if opened.backend and len(opened.backend.asked) == 2:
+                raise NanochatError("the model is gone", "ask again")
+            return super().say(script, place)
+
+    opened.model = Failing(b"one")
+    result = typed("Hi", "/retry", "more")
+    assert "error: the model is gone" in result.stderr and opened.backend
+    assert [message.content for message in opened.backend.asked[2].messages] == ["Hi", "one", "more"]
 
 
 def test_no_model_is_said_with_the_command_that_makes_one(run: Run) -> None:
@@ -210,7 +305,8 @@ def test_impossible_settings_are_refused(run: Run, args: list[str], name: str) -
     assert isinstance(result.exception, NanochatError) and name in result.exception.message
 
 
-def test_a_saved_model_answers_from_a_shell(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
 
     from nanochat.checkpoints.store import save_checkpoint
@@ -218,21 +314,49 @@ def test_a_saved_model_answers_from_a_shell(tmp_path: Path) -> None:
 
     torch.manual_seed(0)
     model = GPT(tiny_config())
+    base = tmp_path_factory.mktemp("chat")
     save_checkpoint(
-        tmp_path / "models" / "tiny" / "sft",
+        base / "models" / "tiny" / "sft",
         7,
         model_state=model.state_dict(),
         model_config=model.config,
         tokenizer=TOKENIZER,
         state={},
     )
-    code = "import sys; from nanochat.commands.chat import chat; chat(sys.argv[1:])"
-    got = subprocess.run(
-        [sys.executable, "-c", code, "tiny", "-p", "Hi", "--max-tokens", "8", "--seed", "1", "--device", "cpu"],
-        env={**os.environ, "NANOCHAT_BASE_DIR": str(tmp_path), "PYTHONIOENCODING": "latin-1"},
-        cwd=tmp_path,
+    return base
+
+
+def shell(base: Path, *args: str, **more: Any) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [sys.executable, "-m", "nanochat", "chat", *args],
+        env={**os.environ, "NANOCHAT_BASE_DIR": str(base), "PYTHONIOENCODING": "latin-1"},
+        cwd=base,
         capture_output=True,
+        **more,
     )
+
+
+def test_a_saved_model_answers_from_a_shell(base: Path) -> None:
+    got = shell(base, "tiny", "-p", "Hi", "--max-tokens", "8", "--seed", "1", "--device", "cpu", input=b"")
     assert got.returncode == 0, got.stderr.decode()
     assert got.stdout.endswith(b"\n") and b"?" in got.stdout  # what the terminal cannot show
     assert got.stderr == b""
+
+
+def test_text_from_a_pipe_goes_behind_the_prompt(tmp_path: Path) -> None:
+    whole = {"choices": [{"message": {"content": "ok\x1b[2J"}, "finish_reason": "stop"}]}
+    reply = Reply(json.dumps(whole).encode(), headers={"Content-Type": "application/json"})
+    with Scripted(lambda number: reply).running() as scripted:
+        got = shell(tmp_path, "other", "--url", scripted.url, "-p", "Sum it up:", input="é\nlines\n".encode())
+        alone = shell(tmp_path, "--url", scripted.url, "-p", "Hi", stdin=subprocess.DEVNULL)
+    assert (got.returncode, got.stdout, got.stderr) == (0, b"ok^[[2J\n", b"")
+    assert (alone.returncode, alone.stdout) == (0, b"ok^[[2J\n")
+    first, second = scripted.requests
+    assert (first["model"], first["messages"][0]["content"]) == ("other", "Sum it up:\n\né\nlines")
+    assert (second["model"], second["messages"][0]["content"]) == ("first-model", "Hi")
+
+
+def test_another_server_is_refused_in_two_lines(tmp_path: Path, run: Run) -> None:
+    for args in (["--url", "nonsense"], ["--url", "http://h", "--api-key-env", "NOT_SET_ANYWHERE"]):
+        result = run("-p", "Hi", *args)
+        assert isinstance(result.exception, UsageError) and result.exception.hint

@@ -20,7 +20,7 @@ def test_text_then_tools_then_the_end(tokenizer: Tokenizer) -> None:
     assert isinstance(end, TurnFinished)
     assert (end.text, end.stop_reason, end.prompt_tokens, end.tokens) == ("é 6", "stop", 3, 13)
     assert 0 < end.time_to_first_token_s < 10 and end.tokens_per_s > 0
-    assert stream.tokens[-1] == ord("6")
+    assert stream.samples[0].ids[-1] == ord("6")
 
 
 def test_a_closed_stream_frees_its_row(tokenizer: Tokenizer) -> None:
@@ -29,7 +29,7 @@ def test_a_closed_stream_frees_its_row(tokenizer: Tokenizer) -> None:
     assert next(iter(stream)) == TextDelta("H")
     assert engine.active == 1
     stream.close()
-    assert engine.active == 0 and stream.tokens == [ord("H")]
+    assert engine.active == 0 and stream.samples[0].ids == [ord("H")]
     assert list(stream) == []
 
 

@@ -6,9 +6,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -16,14 +19,18 @@ from doubles import random_model, tiny_tokenizer
 
 from nanochat.checkpoints.store import save_checkpoint
 from nanochat.config.chat import SamplingConfig
-from nanochat.engine.client import RemoteSession, Worker, WorkerDied
+from nanochat.engine.backend import Question
+from nanochat.engine.client import RemoteSession, Worker
 from nanochat.engine.engine import Engine
-from nanochat.engine.events import TextDelta, TurnFinished
+from nanochat.engine.events import ContextTrimmed, TextDelta, Tokens, ToolUsed, TurnFinished, nothing_said
+from nanochat.engine.link import WorkerDied
 from nanochat.engine.load import load_engine
-from nanochat.engine.messages import Ask, Order, Stop
+from nanochat.engine.messages import Ended, Order, Said
 from nanochat.engine.session import Session
-from nanochat.errors import ContextError, MissingError
+from nanochat.engine.worker import in_lots
+from nanochat.errors import ContextError, ConversationError, MissingError
 from nanochat.runtime.paths import Paths
+from nanochat.tokenizer.conversation import Message
 
 CONFIG = SamplingConfig(temperature=0, max_new_tokens=12)
 ENDLESS = SamplingConfig(
@@ -34,15 +41,16 @@ ENDLESS = SamplingConfig(
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     base = tmp_path_factory.mktemp("worker")
-    model = random_model("D", sequence_len=8192, window_pattern="L")
-    save_checkpoint(
-        base / "models" / "tiny" / "sft",
-        7,
-        model_state=model.state_dict(),
-        model_config=model.config,
-        tokenizer=tiny_tokenizer(),
-        state={},
-    )
+    for step in (3, 7):
+        model = random_model("D", seed=step, sequence_len=8192, window_pattern="L")
+        save_checkpoint(
+            base / "models" / "tiny" / "sft",
+            step,
+            model_state=model.state_dict(),
+            model_config=model.config,
+            tokenizer=tiny_tokenizer(),
+            state={},
+        )
     return base
 
 
@@ -58,6 +66,10 @@ def worker(base: Path) -> Iterator[Worker]:
     assert time.perf_counter() - began < 1, "loading is not waited for"
     yield worker
     worker.close()
+
+
+def question(text: str, config: SamplingConfig = CONFIG, **more: Any) -> Question:
+    return Question(messages=(Message.text("user", text),), config=config, **more)
 
 
 def said(events: list[object]) -> str:
@@ -100,17 +112,85 @@ def test_stopping_is_felt_at_once_also_while_the_prompt_is_read(worker: Worker) 
     events.close()  # type: ignore[attr-defined]
     assert [message.content for message in session.messages] == ["go on for ever", text]
 
-    link = worker._link
-    assert link
-    inbox = link.open(-1)
-    link.send(Ask(-1, (), "x" * 8000, ENDLESS))
+    reply = worker.ask(question("x" * 8000, ENDLESS))
     time.sleep(0.05)
-    link.send(Stop(-1))
-    end = inbox.get(timeout=60)
+    reply.stop()
+    (end,) = reply
     assert isinstance(end, TurnFinished) and (end.stop_reason, end.tokens) == ("cancelled", 0)
-    assert inbox.get(timeout=60).messages == (), "nothing was said"
     quick = list(RemoteSession(worker, CONFIG).ask("Hi"))
     assert isinstance(quick[-1], TurnFinished) and quick[-1].tokens_per_s > 20, "nothing else is being computed"
+
+
+def test_forks_samples_tokens_counts_and_examinations_come_across(worker: Worker) -> None:
+    asked = question("Hi", CONFIG, tokens=True)
+    first = list(worker.ask(asked))
+    end = first[-1]
+    assert isinstance(end, TurnFinished) and said(first) == end.text
+    tokens = [token for event in first if isinstance(event, Tokens) for token in event.tokens]
+    assert [token.id for token in tokens][: len(end.ids)] == list(end.ids)
+    fork = (*end.ids[:3], ord("!"))
+    forked = list(worker.ask(question("Hi", CONFIG, prefix=fork)))[-1]
+    assert isinstance(forked, TurnFinished) and forked.ids[:4] == fork
+    drawn = question("Hi", SamplingConfig(temperature=1, top_k=None, seed=1, max_new_tokens=6), samples=3)
+    ends = [event for event in worker.ask(drawn) if isinstance(event, TurnFinished)]
+    assert sorted(event.sample for event in ends) == [0, 1, 2] and len({event.ids for event in ends}) == 3
+    assert worker.count((Message.text("user", "Hi"),)).used == 6
+    examined = worker.examine("some text", top=1)
+    assert examined.bytes == 9 and examined.bits_per_byte > 0 and len(examined.tokens[0].top) == 1
+    with pytest.raises(ConversationError):
+        worker.count((Message.text("assistant", "?"),))
+
+
+def test_another_checkpoint_in_the_same_process(worker: Worker) -> None:
+    assert worker.models() == ("tiny:sft@3", "tiny:sft@7")
+    assert worker.wait() and worker._link
+    process = worker._link.process.pid
+    before = list(worker.ask(question("Hi")))[-1]
+    running = iter(worker.ask(question("go on", ENDLESS)))
+    next(running)
+    worker.switch("tiny:sft@3")
+    after = list(worker.ask(question("Hi")))[-1]
+    loaded = worker.wait()
+    assert loaded and (loaded.place, worker.name, worker._link.process.pid) == ("tiny:sft@3", "tiny:sft@3", process)
+    assert isinstance(before, TurnFinished) and isinstance(after, TurnFinished) and before.ids != after.ids
+    assert next(running), "what was being answered goes on"
+    running.close()  # type: ignore[attr-defined]
+    with pytest.raises(MissingError, match="no step 4"):
+        worker.switch("tiny:sft@4")
+    worker.switch("tiny")
+    again = list(worker.ask(question("Hi")))[-1]
+    assert isinstance(again, TurnFinished) and again.ids == before.ids
+
+
+def test_a_stop_while_it_loads_does_not_wait_for_that(base: Path, tmp_path: Path) -> None:
+    worker = Worker(replace(order_of(base), log=tmp_path / "log"))
+    reply = worker.ask(question("Hi", samples=2))
+    reply.stop()
+    ends = list(reply)
+    assert [(end.sample, end.stop_reason) for end in ends if isinstance(end, TurnFinished)] == [
+        (0, "cancelled"),
+        (1, "cancelled"),
+    ]
+    assert worker.wait(0) is None and (tmp_path / "log").exists()
+    waiting = worker.ask(question("Hi"))
+    threading.Timer(0.1, worker.close).start()
+    with pytest.raises(WorkerDied, match="the model was closed"):
+        list(waiting)
+
+
+def test_text_and_tokens_travel_in_lots() -> None:
+    tool = ToolUsed("1+1", "2", 0.0, sample=1)
+    end = nothing_said(0)
+    said = [
+        *(Said(1, TextDelta("a", 0)), Said(1, TextDelta("x", 1)), Said(2, TextDelta("other"))),
+        *(Said(1, TextDelta("b", 0)), Said(1, Tokens((), 0)), Said(1, TextDelta("y", 1)), Said(1, tool)),
+        *(Said(1, TextDelta("z", 1)), Said(1, TextDelta("c", 0)), Said(1, end), Said(1, ContextTrimmed(1)), Ended(1)),
+    ]
+    assert in_lots(said) == [
+        *(Said(1, TextDelta("abc", 0)), Said(1, TextDelta("xy", 1)), Said(2, TextDelta("other"))),
+        *(Said(1, Tokens((), 0)), Said(1, tool), Said(1, TextDelta("z", 1))),
+        *(Said(1, end), Said(1, ContextTrimmed(1)), Ended(1)),
+    ]
 
 
 def test_errors_come_across(worker: Worker, base: Path) -> None:
@@ -125,7 +205,7 @@ def test_errors_come_across(worker: Worker, base: Path) -> None:
     with pytest.raises(MissingError, match="nobody"):
         missing.wait(60)
     with pytest.raises(MissingError, match="nobody"):
-        list(missing.ask((), "Hi", CONFIG))
+        list(missing.ask(question("Hi")))
     missing.close()
 
 
@@ -149,14 +229,16 @@ def test_it_dies_with_its_parent_and_a_ctrl_c_is_not_for_it(base: Path) -> None:
     code = f"""
 from pathlib import Path
 from nanochat.config.chat import SamplingConfig
+from nanochat.engine.backend import Question
 from nanochat.engine.client import Worker
 from nanochat.engine.messages import Order
 from nanochat.runtime.paths import Paths
+from nanochat.tokenizer.conversation import Message
 import sys
 if __name__ == "__main__":
     base = Path({str(base)!r})
     worker = Worker(Order(paths=Paths(base=base, cache=base), selector="tiny", device="cpu", threads=1))
-    events = worker.ask((), "Hi", {ENDLESS!r})
+    events = iter(worker.ask(Question(messages=(Message.text("user", "Hi"),), config={ENDLESS!r})))
     next(events)
     assert "torch" not in sys.modules, "the front-end stays light"
     print(worker._link.process.pid, flush=True)

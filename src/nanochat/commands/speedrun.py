@@ -101,10 +101,11 @@ def _ask(context: RunContext, tag: str) -> None:
     from nanochat.engine.events import TurnFinished
     from nanochat.engine.load import load_engine
     from nanochat.engine.session import Session
+    from nanochat.runtime.safe_text import safe_text
 
     engine, _ = load_engine(context.paths, f"{tag}:sft", device=context.device)
     for question in QUESTIONS:
         session = Session(engine, GREEDY)
         answer = next(event.text for event in session.ask(question) if isinstance(event, TurnFinished))
-        click.echo(f"\n> {question}\n{answer}")
+        click.echo(f"\n> {question}\n{safe_text(answer)}")
     click.echo()
