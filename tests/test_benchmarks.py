@@ -184,3 +184,12 @@ def test_infer() -> None:
         )
     done = run(*INFER, "--new-tokens", "4", "--what", "lookup", name="infer")
     assert [row["same"] for row in json.loads(done.stdout)["rows"]] == [True, True, True]
+
+
+def test_sandbox() -> None:
+    done = run("--rounds", "2", "--json", name="sandbox")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["bare_ms"] > 0
+    assert [row["way"] for row in report["rows"]] == ["script", "checked function"]
+    assert all(row["overhead_ms"] <= row["overhead_ms_p90"] for row in report["rows"])

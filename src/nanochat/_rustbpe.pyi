@@ -1,4 +1,4 @@
-"""The native half of the tokenizer: byte-level BPE training and encoding (crates/rustbpe)."""
+"""What is native: byte-level BPE (crates/rustbpe), and what locks up model-written code (crates/jail)."""
 
 from collections.abc import Callable, Sequence
 from os import PathLike
@@ -8,7 +8,19 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import Buffer
 
-__all__ = ["BadUtf8", "BpeEncoder", "BpeTrainer", "ParquetTexts", "Texts"]
+__all__ = [
+    "BadUtf8",
+    "BpeEncoder",
+    "BpeTrainer",
+    "ParquetTexts",
+    "Texts",
+    "jail_die_with_parent",
+    "jail_drop_capabilities",
+    "jail_hide_memory",
+    "jail_new_root",
+    "jail_restrict_calls",
+    "jail_restrict_files",
+]
 
 class BadUtf8(ValueError):
     """A document is not UTF-8. Arguments: the message, the document's index in the batch, the first bad byte."""
@@ -186,3 +198,78 @@ class BpeEncoder:
         Raises:
             ValueError: an id that does not exist, which is named.
         """
+
+def jail_die_with_parent(signal: int) -> None:
+    """The kernel sends this process a signal when the thread that started it is gone. A change of user undoes it.
+
+    Raises:
+        OSError: the number is none of a signal, or the system is not Linux.
+    """
+
+def jail_hide_memory() -> None:
+    """Nobody but root reads or traces this process from now on.
+
+    Raises:
+        OSError: the system is not Linux.
+    """
+
+def jail_drop_capabilities() -> None:
+    """Gives up every capability for good, and with it that a program gains any.
+
+    Raises:
+        OSError: the system is not Linux.
+    """
+
+def jail_new_root(
+    readable: Sequence[str | PathLike[str]],
+    *,
+    scratch: str | PathLike[str],
+    bytes: int,
+    files: int,
+    owner: int,
+    own_user: bool,
+) -> None:
+    """Puts this process into namespaces: it sees a root of its own, no network and, in the next process that it starts,
+    no process but those that one starts.
+
+    Args:
+        readable: files and folders that are shown where they are; those that do not exist are left out.
+        scratch: where an empty folder in memory is put, which is the working directory then.
+        bytes: that fit into it.
+        files: that fit into it.
+        owner: user and group that it belongs to.
+        own_user: take a user namespace too, which whoever is not root needs.
+
+    Raises:
+        OSError: what the kernel does not allow, and at which step. The process may be half way in, and must end.
+    """
+
+def jail_restrict_files(
+    readable: Sequence[str | PathLike[str]], writable: Sequence[str | PathLike[str]], *, alone: bool
+) -> bool:
+    """Confines this process to some files, without TCP (Landlock).
+
+    Args:
+        readable: files and folders; those that do not exist are left out.
+        writable: folders in which everything is allowed but to run files.
+        alone: nor does it send signals to processes that are not confined with it. That includes the signal which the
+            kernel sends its children when it dies.
+
+    Returns:
+        Whether the kernel has Landlock; where it has not, nothing changed.
+
+    Raises:
+        OSError: the kernel has it and refuses, or the system is not Linux.
+    """
+
+def jail_restrict_calls(*, start: bool, write: bool, signal: bool) -> None:
+    """Confines this process to the system calls that a Python program needs (seccomp).
+
+    Args:
+        start: also to start processes and threads.
+        write: also to open files for writing, make and remove them.
+        signal: also to send signals to other processes.
+
+    Raises:
+        OSError: the kernel was built without it, or the system is not Linux.
+    """

@@ -1,5 +1,5 @@
 """What any long-running program needs and no language model: paths, files, devices, events, signals.
 
 Read `paths`, `files`, `events`, then `context`, `devices`, `stop`. Several processes: `processes`, and the folder
-`launch`. Nothing here imports torch at module level.
+`launch`. Model-written code: the folder `sandbox`. Nothing here imports torch at module level.
 """

@@ -1,6 +1,7 @@
 //! The Python face: the only modules that know pyo3. `src/nanochat/_rustbpe.pyi` describes it to type checkers.
 
 mod encoder;
+mod jail;
 mod parquet;
 mod trainer;
 
@@ -41,6 +42,11 @@ fn guarded<R>(f: impl FnOnce() -> PyResult<R>) -> PyResult<R> {
 mod _rustbpe {
     #[pymodule_export]
     use super::encoder::BpeEncoder;
+    #[pymodule_export]
+    use super::jail::{
+        jail_die_with_parent, jail_drop_capabilities, jail_hide_memory, jail_new_root, jail_restrict_calls,
+        jail_restrict_files,
+    };
     #[pymodule_export]
     use super::parquet::{ParquetTexts, Texts};
     #[pymodule_export]
