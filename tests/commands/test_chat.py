@@ -23,6 +23,7 @@ from nanochat.config.chat import ChatConfig
 from nanochat.engine.engine import Engine
 from nanochat.errors import MissingError, NanochatError, UsageError
 from nanochat.runtime.safe_text import safe_text
+from nanochat.runtime.sandbox.result import Isolation
 from nanochat.tokenizer.special import PYTHON_END, PYTHON_START
 
 Run = Callable[..., Result]
@@ -92,6 +93,15 @@ def test_one_answer_on_stdout(run: Run, opened: Opened) -> None:
     assert (result.exit_code, result.stdout, result.stderr) == (0, "Tokyo.\n", "")
     assert opened.selector == "tiny:sft"
     assert (opened.config.temperature, opened.config.system) == (0, "Be brief.")
+
+
+def test_programs_are_run_only_where_they_are_held(run: Run, opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nanochat.runtime.sandbox.run.reached_isolation", lambda: Isolation.PROCESS)
+    refused = run("-p", "hi", "--tool", "python")
+    assert isinstance(refused.exception, MissingError) and "limits of time" in refused.exception.message
+    assert "--unsafe-exec" in refused.exception.hint
+    assert run("-p", "hi", "--tool", "python", "--unsafe-exec").exit_code == 0
+    assert opened.config.tool == "python"
 
 
 @pytest.mark.parametrize("args", [[], ["-p", "-"]])

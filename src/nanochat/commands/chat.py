@@ -86,6 +86,10 @@ def chat(
     if as_json or as_lines:
         printer = JsonPrinter() if as_json else JsonLinesPrinter()
     paths = resolve_paths(base_dir, os.environ)
+    if config.value.tool == "python" and not config.value.unsafe_exec:
+        from nanochat.runtime.sandbox.run import require_isolation
+
+        require_isolation()
     if once:
         question = _question(text, config.value, logprobs, complete=complete)
         _print_answer(_answer(paths, model, config.value, question), printer)
@@ -174,7 +178,8 @@ def _open_engine(paths: Paths, model: str | None, config: ChatConfig) -> tuple[E
     from nanochat.runtime.devices import pick_device
 
     dtype = None if config.dtype == "auto" else getattr(torch, config.dtype)
-    engine, checkpoint = load_engine(paths, model, pick_device(config.device), dtype, _notice, rows=1)
+    device = pick_device(config.device)
+    engine, checkpoint = load_engine(paths, model, device, dtype, _notice, rows=1, tool=config.tool)
     return engine, checkpoint.path.parent.name
 
 
@@ -197,7 +202,7 @@ def _open_backend(paths: Paths, model: str | None, config: ChatConfig) -> ChatBa
     from nanochat.engine.messages import Order
 
     place = describe_place(resolve(paths, model, _notice))
-    return Worker(Order(paths=paths, selector=place, device=config.device, dtype=config.dtype))
+    return Worker(Order(paths=paths, selector=place, device=config.device, dtype=config.dtype, tool=config.tool))
 
 
 def _converse(backend: ChatBackend, config: ChatConfig, paths: Paths, printer: Printer, logprobs: int | None) -> None:

@@ -9,6 +9,8 @@ from typing import Literal
 from nanochat.config.fields import option
 from nanochat.errors import UsageError
 
+ToolName = Literal["calculator", "python", "none"]
+
 MAX_STOPS = 16
 MAX_TOP_LOGPROBS = 64
 
@@ -82,6 +84,8 @@ class ChatConfig(SamplingConfig):
         "auto",
         "Number format of the weights; auto is bfloat16 where it is fast; int8 is for large models on a CPU.",
     )
+    tool: ToolName = option("calculator", "What the model may call; python runs its programs in the sandbox.")
+    unsafe_exec: bool = option(False, "Run its programs also where the sandbox of this machine is weak.")
     url: str | None = option(None, "Talk to a model of an OpenAI-compatible server; MODEL is its name there.")
     api_key_env: str = option("OPENAI_API_KEY", "Environment variable that holds the key of that server.")
 

@@ -8,8 +8,11 @@ import torch
 
 from nanochat.checkpoints.selector import load_for_inference
 from nanochat.checkpoints.store import Checkpoint
+from nanochat.config.chat import ToolName
+from nanochat.engine.calculator import calculate
 from nanochat.engine.engine import Engine
 from nanochat.engine.network import Network
+from nanochat.engine.tools import Tool
 from nanochat.model.sizes import count_parameters
 from nanochat.runtime.devices import pick_dtype
 from nanochat.runtime.paths import Paths
@@ -25,6 +28,7 @@ def load_engine(
     on_notice: Callable[[str], None] | None = None,
     *,
     rows: int | None = None,
+    tool: ToolName = "calculator",
 ) -> tuple[Engine, Checkpoint]:
     """The engine of the model that a selector names, and the checkpoint it came from.
 
@@ -36,6 +40,7 @@ def load_engine(
             fastest of float32 and bfloat16, or float16 on a GPU that has no bfloat16.
         on_notice: told in one line each what was passed over.
         rows: see `Engine`.
+        tool: what the model may call.
 
     Raises:
         MissingError, UsageError, DamagedError: as `load_for_inference`, and as `Network`.
@@ -43,7 +48,17 @@ def load_engine(
     checkpoint = load_for_inference(paths, selector, on_notice)
     if dtype is None:
         dtype = fastest_dtype(str(device), count_parameters(checkpoint.model_config).total)
-    return Engine(build_network(checkpoint, device, dtype), checkpoint.tokenizer, rows=rows), checkpoint
+    network = build_network(checkpoint, device, dtype)
+    return Engine(network, checkpoint.tokenizer, rows=rows, tool=pick_tool(tool)), checkpoint
+
+
+def pick_tool(name: ToolName) -> Tool | None:
+    """The tool of that name."""
+    if name == "python":
+        from nanochat.engine.python_tool import run
+
+        return run
+    return calculate if name == "calculator" else None
 
 
 def build_network(checkpoint: Checkpoint, device: str | torch.device, dtype: torch.dtype) -> Network:

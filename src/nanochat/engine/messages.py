@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from nanochat.config.chat import ToolName
 from nanochat.engine.backend import ContextUse, Examination, Loaded, Question
 from nanochat.engine.events import SessionEvent
 from nanochat.runtime.paths import Paths
@@ -21,6 +22,7 @@ class Order:
         selector: `d12:sft@650`; None is the newest.
         rows: answers at the same time; None is as many as memory allows.
         threads: CPU threads; 0 uses every core.
+        tool: what the model may call.
         log: file for what the process writes, where a terminal is no place for it; None leaves stderr as it is.
     """
 
@@ -30,6 +32,7 @@ class Order:
     dtype: Literal["auto", "float32", "bfloat16", "int8"] = "auto"
     rows: int | None = None
     threads: int = 0
+    tool: ToolName = "calculator"
     log: Path | None = None
 
 

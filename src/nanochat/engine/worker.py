@@ -199,7 +199,9 @@ def _load(model: _Model) -> Loaded:
     device = pick_device(order.device)
     dtype = None if order.dtype == "auto" else getattr(torch, order.dtype)
     notices: list[str] = []
-    model.engine, checkpoint = load_engine(order.paths, order.selector, device, dtype, notices.append, rows=order.rows)
+    model.engine, checkpoint = load_engine(
+        order.paths, order.selector, device, dtype, notices.append, rows=order.rows, tool=order.tool
+    )
     said = str(dtype or model.engine.model.compute_dtype).removeprefix("torch.")
     return Loaded(describe_place(checkpoint.path), device, said, model.engine.context, tuple(notices))
 

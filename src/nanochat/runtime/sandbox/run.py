@@ -13,6 +13,7 @@ import time
 from functools import cache
 from pathlib import Path
 
+from nanochat.errors import MissingError
 from nanochat.runtime.sandbox import seatbelt
 from nanochat.runtime.sandbox.limits import Limits
 from nanochat.runtime.sandbox.result import Isolation, Outcome, SandboxResult
@@ -66,6 +67,20 @@ def reached_isolation() -> Isolation:
         if _run(PROBE, None, "", Limits(wall_s=30.0), level).passed:
             return level
     return Isolation.NONE
+
+
+def require_isolation(wanted: Isolation = Isolation.FILES) -> None:
+    """See that programs of a model are held well enough here; by default, that they can read no file of the user's.
+
+    Raises:
+        MissingError: they are not.
+    """
+    reached = reached_isolation()
+    if reached < wanted:
+        raise MissingError(
+            f"programs of a model would not be held well enough here: isolation is {reached.words}",
+            "docs/sandbox.md says what a machine needs; --unsafe-exec runs them all the same",
+        )
 
 
 def _run(program: str, check: str | None, stdin: str, limits: Limits, isolation: Isolation) -> SandboxResult:
