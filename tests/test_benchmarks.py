@@ -184,3 +184,16 @@ def test_infer() -> None:
         )
     done = run(*INFER, "--new-tokens", "4", "--what", "lookup", name="infer")
     assert [row["same"] for row in json.loads(done.stdout)["rows"]] == [True, True, True]
+
+
+def test_core(test_data: Path) -> None:
+    words = ("--shared", str(test_data), "--items", "3", "--tasks", "copa,winograd,bigbench_operators")
+    done = run(*words, "--json", name="core")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert [row["what"] for row in report["rows"]] == ["copa", "winograd", "bigbench_operators"]
+    for row in (*report["rows"], *report["sums"]):
+        assert row["same"] == row["items"]
+        assert row["speedup"] == pytest.approx(row["plain_s"] / row["ours_s"])
+    assert report["sums"][-1]["items"] == 9
+    assert "no task 'cop'" in run("--shared", str(test_data), "--tasks", "cop", name="core").stderr
