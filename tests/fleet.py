@@ -163,6 +163,40 @@ def score(processes: Any, base: Path, problems: int) -> list[Any]:
     return evaluate_chat("toy:sft", config, context_of(base, processes), lambda event: None)
 
 
+def core_of_small_bundle(processes: Any, bundle: Path, stop: bool) -> Any:
+    """CORE of a random model on a small bundle; with `stop` the last rank is asked to stop after one pass."""
+    from doubles import random_model, tiny_tokenizer
+
+    from nanochat.evaluation.core.bundle import open_bundle
+    from nanochat.evaluation.core.evaluate import evaluate_core
+    from nanochat.evaluation.core.tree import TreeScorer
+    from nanochat.runtime.stop import CutShort
+
+    asked = iter(range(1000))
+    try:
+        return evaluate_core(
+            TreeScorer(random_model("D", seed=3), 500),
+            tiny_tokenizer(),
+            open_bundle(bundle).tasks,
+            max_per_task=7,
+            processes=processes,
+            stopped=lambda: stop and not processes.first and next(asked) > 0,
+        )
+    except CutShort:
+        return "cut short"
+
+
+def measure_base(processes: Any, base: Path, config: Any) -> tuple[Any, float]:
+    """CORE and the validation bits per byte of the toy's base stage."""
+    from toys import context_of
+
+    from nanochat.runtime.hub import Hub
+    from nanochat.stages.evaluate_base import evaluate_base
+
+    done = evaluate_base("toy:base", config, context_of(base, processes), Hub(offline=True), lambda event: None)
+    return done.core, done.bpb["val"].total.bits_per_byte
+
+
 def optimize(processes: Any, start: dict[str, Any], gradients: list[dict[str, Any]], state: Any = None) -> Any:
     """Steps of the optimizer on `start`, with gradients that the ranks contribute in equal parts; what comes of it."""
     import torch

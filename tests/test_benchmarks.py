@@ -193,3 +193,16 @@ def test_sandbox() -> None:
     assert report["bare_ms"] > 0
     assert [row["way"] for row in report["rows"]] == ["script", "checked function"]
     assert all(row["overhead_ms"] <= row["overhead_ms_p90"] for row in report["rows"])
+
+
+def test_core(test_data: Path) -> None:
+    words = ("--shared", str(test_data), "--items", "3", "--tasks", "copa,winograd,bigbench_operators")
+    done = run(*words, "--json", name="core")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert [row["what"] for row in report["rows"]] == ["copa", "winograd", "bigbench_operators"]
+    for row in (*report["rows"], *report["sums"]):
+        assert row["same"] == row["items"]
+        assert row["speedup"] == pytest.approx(row["plain_s"] / row["ours_s"])
+    assert report["sums"][-1]["items"] == 9
+    assert "no task 'cop'" in run("--shared", str(test_data), "--tasks", "cop", name="core").stderr

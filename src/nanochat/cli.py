@@ -80,6 +80,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train mid": ("nanochat.commands.train:mid", "Teach a base model the form of a conversation."),
     "train sft": ("nanochat.commands.train:sft", "Fine-tune a model on the answers of conversations."),
     "eval": ("", "Numbers about a model."),
+    "eval base": (
+        "nanochat.commands.eval_base:base",
+        "Measure a model: bits per byte, CORE with intervals, samples.",
+    ),
     "eval chat": ("nanochat.commands.eval:chat", "Score a model on tasks, with intervals."),
     "chat": ("nanochat.commands.chat:chat", "Talk to a model."),
     "report": ("nanochat.commands.report:report", "Write the report of a model in Markdown."),
@@ -92,6 +96,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "nanochat.commands.models:show",
         "Show one checkpoint: its shape, losses, evaluations and files, each compared with the manifest.",
     ),
+    "models diff": ("nanochat.commands.models_diff:diff", "Compare what two models scored on the same questions."),
     "models import": (
         "nanochat.commands.models_import:import_",
         "Take over a checkpoint of the reference system, of any era.",

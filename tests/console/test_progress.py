@@ -282,7 +282,8 @@ def test_notices_and_scores_of_a_single_evaluation() -> None:
         screen.show(Notice(stage="eval", level="info", message="all is well"))
         screen.show(Notice(stage="eval", level="warning", message="no C++ compiler"))
         screen.show(Evaluated(stage="sft", step=1, name="facts", value=0.5))
-    assert screen.lines == ["  all is well", "  warning: no C++ compiler", "  sft   facts 50%"]
+        screen.show(Evaluated(stage="sft", step=1, name="core", value=0.1234))
+    assert screen.lines == ["  all is well", "  warning: no C++ compiler", "  sft   facts 50%  core 0.123"]
 
 
 def test_warnings_are_yellow_on_a_terminal() -> None:

@@ -147,6 +147,11 @@ class BaseTrainConfig(TrainConfig):
     scalar_lr: float = option(0.5, "learning rate of x0_lambdas; that of resid_lambdas is a hundredth")
     weight_decay: float = option(0.28, "weight decay of the matrices at the reference point")
     warmup: int = option(40, "warm-up", unit="steps")
+    core_every: int = option(
+        0, "steps between measurements of CORE, which is measured at the end too then; 0 never", unit="steps"
+    )
+    core_max_per_task: int = option(500, "items of each CORE task at most; 0 takes all", unit="items")
+    core_bundle: str | None = option(None, "folder of the CORE bundle, instead of downloading it", parse="path")
 
     def __post_init__(self) -> None:
         # super() without arguments does not work in slotted dataclasses before Python 3.14
@@ -158,7 +163,10 @@ class BaseTrainConfig(TrainConfig):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise UsageError(f"{name} ({value}) must be above 0", f"try --{name.replace('_', '-')} {example}")
-        for name in ("matrix_lr", "embedding_lr", "unembedding_lr", "scalar_lr", "weight_decay", "warmup"):
+        for name in (
+            *("matrix_lr", "embedding_lr", "unembedding_lr", "scalar_lr", "weight_decay", "warmup"),
+            *("core_every", "core_max_per_task"),
+        ):
             if not 0 <= getattr(self, name) < math.inf:
                 raise UsageError(
                     f"{name} ({getattr(self, name)}) must be 0 or more", f"leave out --{name.replace('_', '-')}"

@@ -56,7 +56,7 @@ def finished_line(event: StageFinished, stage: StageTracker | None, seconds: flo
 
 def score_lines(stage: str, scores: Sequence[Evaluated], width: int | None) -> list[Text]:
     """`  sft  facts 98%  arithmetic 96%  counting 92%`, on several lines where it must be."""
-    items = [Part(f"{safe(score.name)} {_percent(score.value)}") for score in scores]
+    items = [Part(f"{safe(score.name)} {_score(score)}") for score in scores]
     return fold(f"  {safe(stage):<4}  ", items, width)
 
 
@@ -79,5 +79,7 @@ def fold(head: str, items: Sequence[Part], width: int | None) -> list[Text]:
     return [Text(indent if at else head) + fit(line, room) for at, line in enumerate(lines)]
 
 
-def _percent(value: float) -> str:
-    return f"{value:.0%}" if math.isfinite(value) else "?"
+def _score(score: Evaluated) -> str:
+    if not math.isfinite(score.value):
+        return "?"
+    return f"{score.value:.3f}" if score.name == "core" else f"{score.value:.0%}"  # CORE is no share of anything

@@ -143,6 +143,8 @@ class Pass:
         ends: where each piece ends in them.
     """
 
+    wanted: Tensor | None = None
+
     def __init__(self, cache: KVCache, pieces: Sequence[Piece]) -> None:
         self.cache = cache
         self.pieces = pieces

@@ -36,9 +36,13 @@ class Cache(Protocol):
 
     positions: Tensor  # (N,) int64, the place of each token in its text
     previous: Tensor  # (1, N) int64, the token before each; anything where there is none
+    wanted: Tensor | None  # (M,) int64, the tokens whose last hidden states are wanted; None for all of them
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Store k and v (1, N, K, D) and let q (1, N, H, D) see what its text holds: (1, N, H, D)."""
+        """Store k and v (1, N, K, D) and let q (1, N, H, D) see what its text holds: (1, N, H, D).
+
+        In the last layer q has M tokens, where they are fewer.
+        """
         ...
 
 
@@ -83,23 +87,30 @@ class Attention(nn.Module):
             self.ve_gate = Linear(config.ve_gate_channels, config.n_kv_head)
 
     def forward(self, x: Tensor, value_embed: Tensor | None, cos: Tensor, sin: Tensor, cache: Cache | None) -> Tensor:
-        """(B, T, C) normed input -> (B, T, C)."""
+        """(B, T, C) normed input -> (B, T, C), or (B, M, C) where only some tokens are wanted."""
         batch, time, _ = x.shape
         head_dim, kv_heads = self.config.head_dim, self.config.n_kv_head
-        q = self.c_q(x).view(batch, time, -1, head_dim)  # (B, T, H, D)
+        wanted = self.wanted(cache)
+        asking = x if wanted is None else x[:, wanted]
+        q = self.c_q(asking).view(batch, asking.size(1), -1, head_dim)  # (B, T, H, D)
         k = self.c_k(x).view(batch, time, kv_heads, head_dim)
         v = self.c_v(x).view(batch, time, kv_heads, head_dim)
         if value_embed is not None:
             gate = torch.sigmoid(self.ve_gate(x[..., : self.config.ve_gate_channels]))  # (B, T, K)
             gate = self.config.ve_gate_scale * gate
             v = v + gate.unsqueeze(-1) * value_embed.view(batch, time, kv_heads, head_dim)
-        q = norm(rotate(q, cos, sin)) * self.config.qk_scale
+        q = norm(rotate(q, cos, sin) if wanted is None else rotate(q, cos[:, wanted], sin[:, wanted]))
+        q = q * self.config.qk_scale
         k = norm(rotate(k, cos, sin)) * self.config.qk_scale
         if cache is None:
             y = self.attend(q, k, v, window=self.window)
         else:
             y = cache.attend(self.layer, q, k, v)
-        return self.c_proj(y.reshape(batch, time, -1))
+        return self.c_proj(y.reshape(*asking.shape[:2], -1))
+
+    def wanted(self, cache: Cache | None) -> Tensor | None:
+        """Which tokens this layer must give an output for; None for all of them."""
+        return cache.wanted if cache is not None and self.layer == self.config.n_layer - 1 else None
 
 
 class MLP(nn.Module):
@@ -124,8 +135,10 @@ class Block(nn.Module):
         self.mlp = MLP(config)
 
     def forward(self, x: Tensor, value_embed: Tensor | None, cos: Tensor, sin: Tensor, cache: Cache | None) -> Tensor:
-        """(B, T, C) -> (B, T, C)."""
-        x = x + self.attn(norm(x), value_embed, cos, sin, cache)
+        """(B, T, C) -> (B, T, C), or (B, M, C) where only some tokens are wanted."""
+        wanted = self.attn.wanted(cache)
+        y = self.attn(norm(x), value_embed, cos, sin, cache)
+        x = (x if wanted is None else x[:, wanted]) + y
         return x + self.mlp(norm(x))
 
 
@@ -219,7 +232,7 @@ class GPT(nn.Module):
         return plain + self.smear_lambda.to(plain.dtype) * gate * previous
 
     def hidden(self, ids: Tensor, cache: Cache | None = None) -> Tensor:
-        """Token ids (B, T) -> normed last hidden states (B, T, C).
+        """Token ids (B, T) -> normed last hidden states (B, T, C), or (B, M, C) where the cache wants only some.
 
         Args:
             ids: (B, T) int64.
@@ -245,6 +258,8 @@ class GPT(nn.Module):
             if layer == self.config.n_layer // 2:
                 middle = x
         if self.config.backout:
+            if middle.shape != x.shape:
+                middle = middle[:, cache.wanted]  # type: ignore[union-attr]
             x = x - self.backout_lambda.to(x.dtype) * middle
         return norm(x)
 

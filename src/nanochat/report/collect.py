@@ -11,7 +11,7 @@ import json
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +86,7 @@ class RunReport:
     machine: Record
     plan: Record
     stages: tuple[StageReport, ...]
+    core: Mapping[str, Record] = field(default_factory=dict)  # by stage, what `eval/core.json` holds
 
 
 def collect(model_dir: Path) -> RunReport:
@@ -115,6 +116,9 @@ def collect(model_dir: Path) -> RunReport:
             _stage(stage_dir, config, _without_abandoned(events))
             for stage_dir, config, events in zip(stage_dirs, configs, logs, strict=True)
         ),
+        core={
+            stage_dir.name: found for stage_dir in stage_dirs if (found := _read_json(stage_dir / "eval" / "core.json"))
+        },
     )
 
 
@@ -190,7 +194,7 @@ def _tasks(evals: Sequence[Record], evaluated: Sequence[Record]) -> dict[str, Ta
     if found:
         return found
     scores = {str(event.get("name")): _task(event, "value") for event in evaluated}
-    return {name: score for name, score in scores.items() if score and name != "val_bpb"}
+    return {name: score for name, score in scores.items() if score and name not in ("val_bpb", "core")}
 
 
 def _task(task: Any, key: str) -> TaskScore | None:

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from nanochat.report.collect import RunReport, TaskScore
+from nanochat.report.core import core_table
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _SPARK_WIDTH = 40
@@ -35,6 +36,7 @@ def to_markdown(report: RunReport) -> str:
         ["## Data", "", *_data(report)],
         ["## Losses", "", *_losses(report)],
         ["## Scores", "", *_scores(report)],
+        *_core(report),
         ["## Time", "", *_time(report)],
         ["## Machine", "", *_pairs(report.machine, "The run has not said what it runs on.")],
         ["## Samples", "", *_samples(report)],
@@ -163,6 +165,19 @@ def _scores(report: RunReport) -> list[str]:
         *notes,
         *_table(("task", "chance", *columns), rows),
     ]
+
+
+def _core(report: RunReport) -> list[list[str]]:
+    """The section, where CORE has been measured."""
+    header, rows = core_table(report.core)
+    if not rows:
+        return []
+    said = (
+        "Centred accuracy: 0 is guessing, 1 is perfect; n is the number of items. CORE is the mean of the tasks, with"
+        " its 95% interval; GPT-2's are the published scores."
+    )
+    cells = [[inline(cell) for cell in row] for row in (header, *rows)]
+    return [["## CORE", "", said, "", *_table(cells[0], cells[1:])]]
 
 
 def _time(report: RunReport) -> list[str]:

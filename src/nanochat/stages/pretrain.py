@@ -17,6 +17,7 @@ from nanochat.model.gpt import GPT
 from nanochat.model.init import init_weights
 from nanochat.runtime.context import RunContext
 from nanochat.runtime.events import OnEvent
+from nanochat.stages.core_cadence import core_cadence
 from nanochat.stages.folder import StageResult
 from nanochat.stages.plan import short_count
 from nanochat.stages.run import StageRun
@@ -65,7 +66,7 @@ def pretrain(config: BaseTrainConfig, context: RunContext, on_event: OnEvent) ->
     the config's, and the rotary tables are made for it.
 
     Raises:
-        MissingError: no data set or tokenizer, or no model to go on with.
+        MissingError: no data set or tokenizer, no model to go on with, or no CORE bundle where it is to be measured.
         UsageError: sizes that do not fit together, or other settings than the run in the folder.
         Interrupted: stopped by a signal with everything saved.
         DivergedError: the loss is not a number.
@@ -85,6 +86,7 @@ def pretrain(config: BaseTrainConfig, context: RunContext, on_event: OnEvent) ->
     with run.owned():
         if result := run.finished():
             return result
+        core = core_cadence(config, context, run.on_event)
         resumed = run.resume()
         if resumed and resumed.tokenizer.fingerprint != tokenizer.fingerprint:
             raise UsageError(
@@ -155,4 +157,5 @@ def pretrain(config: BaseTrainConfig, context: RunContext, on_event: OnEvent) ->
             dials=dials,
             validation=text_batches(rows, run.device_batch.rows),
             data={"name": text.name, "shards": len(text.shards), "documents": text.documents()},
+            core=core,
         )

@@ -34,6 +34,7 @@ from nanochat.runtime.files import atomic_write_json
 from nanochat.runtime.memory import forget_peak, peak_bytes
 from nanochat.runtime.peaks import peak_of, utilization
 from nanochat.runtime.stop import StopRequest
+from nanochat.stages.core_cadence import CoreCadence
 from nanochat.stages.folder import StageFolder, StageResult
 from nanochat.stages.samples import take_samples
 from nanochat.stages.settle import Placement, choose_device_batch, choose_settings, place_model
@@ -110,6 +111,7 @@ class StageRun(StageFolder):
         dials: Callable[[int], Dials],
         validation: list[Batch],
         data: Mapping[str, Any],
+        core: CoreCadence | None = None,
     ) -> StageResult:
         """Run the loop from where it stands to the end, and mark the stage finished.
 
@@ -163,6 +165,7 @@ class StageRun(StageFolder):
                     "evaluation": config.eval_every,
                     "checkpoint": config.save_every,
                     "samples": config.sample_every,
+                    **({"core": core.every} if core else {}),
                 },
             )
         )
@@ -190,6 +193,10 @@ class StageRun(StageFolder):
         def sample(state: TrainState) -> None:
             if processes.first:
                 take_samples(Engine(model, tokenizer), self.stage, state.step, self.folder, self.on_event)
+
+        def measure_core(state: TrainState) -> None:
+            if core:
+                core.measure(model, tokenizer, self.stage, state.step, self.folder, self.on_event, stop)
 
         def save(state: TrainState) -> None:
             check_finite(model, state.step)
@@ -241,6 +248,8 @@ class StageRun(StageFolder):
             mfu=lambda rate: utilization(token_flops, rate, peak, self.context.world_size),
             sample=self._timed("samples", sample),
             sample_every=config.sample_every,
+            measure=self._timed("core", measure_core),
+            measure_every=core.every if core else 0,
             scaler=scaler,
             skip_spikes=config.skip_spikes,
             stop=stop,
@@ -249,6 +258,8 @@ class StageRun(StageFolder):
         with self.naming_last_good(), saver:
             state = loop.run(state)
         self._timed("samples", sample)(state)
+        if core:
+            self._timed("core", measure_core)(state)
         summary = _json_safe(
             {
                 "step": state.step,

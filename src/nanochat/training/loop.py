@@ -97,6 +97,7 @@ class Loop:
         poll: called after every step, to tell of saves that are complete by now.
         wait: returns when the last save is complete.
         sample: lets the model say something; every `sample_every` steps (0 never), not after the last one.
+        measure: scores the model, or raises `CutShort`; every `measure_every` steps, likewise.
         scaler: of the loss, for float16.
         skip_spikes: leave out updates whose loss stands far above those before; see `training.spikes`.
         stop: in force while the loop runs.
@@ -123,6 +124,8 @@ class Loop:
     wait: Callable[[], None] = lambda: None
     sample: Callable[[TrainState], None] = lambda state: None
     sample_every: int = 0
+    measure: Callable[[TrainState], None] = lambda state: None
+    measure_every: int = 0
     scaler: LossScaler | None = None
     skip_spikes: bool = False
     stop: StopRequest = field(default_factory=StopRequest)
@@ -168,9 +171,11 @@ class Loop:
                 if self._evaluation_due(state) and not stopping:
                     stopping = not self._evaluate(state, saved=saved_at == state.step)
                 stopping = self._is_stopping(stopping)
-                if not last and not stopping and self.sample_every and state.step % self.sample_every == 0:
-                    self.sample(state)
-                    stopping = self._is_stopping(stopping)
+                for every, work in ((self.sample_every, self.sample), (self.measure_every, self.measure)):
+                    if not last and not stopping and every and state.step % every == 0:
+                        with suppress(CutShort):
+                            work(state)
+                        stopping = self._is_stopping(stopping)
             if stopping and saved_at != state.step:
                 self.save(state)
             self.wait()

@@ -1,0 +1,55 @@
+"""CORE in the report, whatever the file holds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nanochat.report.collect import collect
+from nanochat.report.core import core_table
+from nanochat.report.markdown import to_markdown
+
+TASK = {"accuracy": 0.5, "n": 24, "low": 0.3, "high": 0.7, "chance": 0.25, "centred": 1 / 3}
+
+
+def record(**tasks: Any) -> dict[str, Any]:
+    return {
+        "step": 2000,
+        "core": {"value": 0.3333, "low": 0.2, "high": 0.4, "tasks": tasks},
+        "published": {"GPT-2 XL": {"copa": 0.34, "CORE": 0.256525}},
+    }
+
+
+def test_a_row_for_each_task_and_one_for_core() -> None:
+    header, rows = core_table({"base": record(copa=TASK, piqa={**TASK, "n": 2}), "mid": record(copa=TASK)})
+    assert header == ["task", "chance", "base, step 2,000", "mid, step 2,000", "GPT-2 XL"]
+    assert rows == [
+        ["copa", "25%", "0.333, n=24", "0.333, n=24", "0.340"],
+        ["piqa", "25%", "0.333, n=2", "-", "-"],
+        ["CORE", "", "0.3333 (0.200 to 0.400)", "0.3333 (0.200 to 0.400)", "0.2565"],
+    ]
+
+
+@pytest.mark.parametrize("kept", [{}, {"core": 1}, {"core": {"tasks": []}}, {"core": {"tasks": {}}}, {"tasks": {}}])
+def test_nothing_where_nothing_was_measured(kept: dict[str, Any], tmp_path: Path) -> None:
+    assert core_table({"base": kept})[1] == []
+    path = tmp_path / "d4" / "base" / "eval" / "core.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(kept))
+    assert "## CORE" not in to_markdown(collect(tmp_path / "d4"))
+
+
+def test_foreign_words_and_numbers_do_no_harm(tmp_path: Path) -> None:
+    odd = {
+        "core": {"value": "x", "low": None, "tasks": {"<b>|x": TASK, "y": 3, "z": {"centred": None}}},
+        "published": 7,
+    }
+    path = tmp_path / "d4" / "base" / "eval" / "core.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(odd))
+    text = to_markdown(collect(tmp_path / "d4"))
+    assert r"| \<b\>\|x | 25% | 0.333, n=24 |" in text
+    assert "| y | - | - |" in text
