@@ -49,6 +49,7 @@ FREE_SETTINGS = frozenset(
         "keep",
         "resume",
         "run",
+        "task_data",
     }
 )
 
