@@ -62,6 +62,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "nanochat.commands.data_identity:identity",
         "Write conversations about who your model is.",
     ),
+    "data tasks": (
+        "nanochat.commands.data_tasks:tasks",
+        "Fetch the data of tasks from the Hugging Face hub; without a NAME list what is there.",
+    ),
     "tokenizer": ("", "Vocabularies."),
     "tokenizer train": ("nanochat.commands.tokenizer:train", "Learn a vocabulary from a data set."),
     "tokenizer eval": (

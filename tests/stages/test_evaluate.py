@@ -13,11 +13,12 @@ import torch
 
 from nanochat.config.chat import SamplingConfig
 from nanochat.config.evaluate import ChatEvalConfig
+from nanochat.engine import load as loading
 from nanochat.engine.load import load_engine
-from nanochat.errors import MissingError, UsageError
+from nanochat.errors import DamagedError, MissingError, UsageError
 from nanochat.evaluation.chat import answer_text
 from nanochat.runtime.events import Evaluated, Event, Notice, StageProgress, read_events
-from nanochat.stages.evaluate import choose_tasks, evaluate_chat, is_evaluated
+from nanochat.stages.evaluate import choose_tasks, core_of, evaluate_chat, is_evaluated
 from nanochat.tasks.formats import convert
 from nanochat.tokenizer.render import render_for_completion
 
@@ -153,3 +154,93 @@ def test_eight_bits_cost_less_than_half_a_percent(own: Any) -> None:
         means[dtype] = losses.mean().item()
     assert means[torch.int8] == pytest.approx(means[torch.float32], rel=0.005)
     assert means[torch.bfloat16] == pytest.approx(means[torch.float32], rel=0.005)
+
+
+def test_tasks_of_the_hub(own: Any, test_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """ChatCORE's five on real rows, scores by subject, and the file that keeps them; read from a folder by name."""
+    config = dataclasses.replace(
+        SMALL, tasks="arc_easy,arc_challenge,mmlu,gsm8k", task_data=str(test_data / "data" / "task_data")
+    )
+    before = len(read_events(own.folder("sft") / "events.jsonl"))
+    events: list[Event] = []
+    scores = evaluate_chat("toy:sft", config, own.context, events.append)
+    assert [(score.name, score.n, score.chance) for score in scores[2:]] == [("mmlu", 6, 0.25), ("gsm8k", 6, 0.0)]
+    assert sum(count for _, count in scores[2].groups.values()) == 6
+    assert core_of(scores) is None  # a task of it is missing
+    notices = [event.message for event in events if isinstance(event, Notice)]
+    assert "mmlu: the first 6 of 570 are asked (--max-problems)" in notices
+    kept = json.loads((own.folder("sft") / "eval" / "chat.json").read_text())
+    assert kept["tasks"] == {score.name: score.to_dict() for score in scores}
+    assert "chatcore" not in kept
+    assert len(read_events(own.folder("sft") / "events.jsonl")) == before + 4
+    # the last one asked by itself: the file holds them all then
+    kept["tasks"]["humaneval"] = {"accuracy": 0.5, "low": 0.2, "high": 0.8, "chance": 0.0}
+    (own.folder("sft") / "eval" / "chat.json").write_text(json.dumps(kept))
+    evaluate_chat("toy:sft", dataclasses.replace(config, tasks="ARC-Easy"), own.context, events.append)
+    core = json.loads((own.folder("sft") / "eval" / "chat.json").read_text())["chatcore"]
+    centred = [(score.accuracy - score.chance) / (1 - score.chance) for score in scores]
+    assert core["value"] == pytest.approx((sum(centred) + 0.5) / 5)
+    assert core["low"] < core["value"] < core["high"]
+
+
+def test_data_that_is_missing_and_splits_that_are_not(own: Any, test_data: Path) -> None:
+    with pytest.raises(MissingError, match="humaneval") as caught:
+        evaluate_chat("toy:sft", dataclasses.replace(SMALL, tasks="facts,humaneval"), own.context, lambda event: None)
+    assert caught.value.hint.startswith("nanochat data tasks humaneval")
+    given = str(test_data / "data" / "task_data")
+    with pytest.raises(UsageError, match="gsm8k has no split val"):
+        config = dataclasses.replace(SMALL, tasks="gsm8k", task_data=given, split="val")
+        evaluate_chat("toy:sft", config, own.context, lambda event: None)
+
+
+def test_a_base_model_is_asked_behind_examples(own: Any) -> None:
+    config = dataclasses.replace(SMALL, shots=2)
+    before = len(read_events(own.folder("base") / "events.jsonl"))
+    scores = evaluate_chat("toy:base", config, own.context, lambda event: None)
+    assert [score.n for score in scores] == [6, 6]
+    kept = json.loads((own.folder("base") / "eval" / "pocket-2shot.json").read_text())
+    assert (kept["shots"], set(kept["tasks"])) == (2, {"facts", "choice"})
+    assert not (own.folder("base") / "eval" / "pocket.json").exists()
+    assert len(read_events(own.folder("base") / "events.jsonl")) == before
+    assert evaluate_chat("toy:base", dataclasses.replace(config, batch_size=1), own.context, lambda _: None) == scores
+
+
+def test_several_answers_are_kept_apart(own: Any) -> None:
+    config = dataclasses.replace(SMALL, num_samples=3, seed=7)
+    scores = evaluate_chat("toy:sft", config, own.context, lambda event: None)
+    assert [score.samples for score in scores] == [3, 1]
+    kept = json.loads((own.folder("sft") / "eval" / "pocket-3x.json").read_text())
+    assert (kept["temperature"], kept["seed"]) == (1.0, 7)
+    assert set(kept["tasks"]["facts"]["pass_at"]) == {"1", "2", "3"}
+
+
+def test_a_task_in_python(own: Any, tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "tasks.md").read_text(encoding="utf-8")
+    path = tmp_path / "capitals.py"
+    path.write_text(page.partition("```python\n")[2].partition("```")[0])
+    (score,) = evaluate_chat("toy:sft", dataclasses.replace(SMALL, tasks=str(path)), own.context, lambda event: None)
+    assert (score.name, score.n, score.chance) == ("capitals.py", 3, 1 / 3)
+    assert set(json.loads((own.folder("sft") / "eval" / "files.json").read_text())["tasks"]) == {"capitals.py"}
+
+
+def test_settings_that_cannot_work() -> None:
+    for wrong in ({"num_samples": 0}, {"shots": -1}, {"temperature": -0.5}, {"num_samples": 2, "temperature": 0.0}):
+        with pytest.raises(UsageError):
+            ChatEvalConfig(**wrong)  # type: ignore[arg-type]
+    assert ChatEvalConfig().sampling_temperature == 0
+    assert ChatEvalConfig(num_samples=4).sampling_temperature == 1
+    assert ChatEvalConfig(shots=5, num_samples=4, temperature=0.5).variant == "-5shot-4x-t0.5"
+
+
+def test_a_tokenizer_of_another_model_is_refused(own: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its ids would be read as other words without anyone noticing."""
+    whole = loading.load_for_inference
+
+    def other(*args: Any) -> Any:
+        checkpoint = whole(*args)
+        config = dataclasses.replace(checkpoint.model_config, vocab_size=600)
+        return dataclasses.replace(checkpoint, model_config=config)
+
+    monkeypatch.setattr(loading, "load_for_inference", other)
+    with pytest.raises(DamagedError, match=r"step_000006: its tokenizer has 512 tokens, its model 600"):
+        evaluate_chat("toy:sft", SMALL, own.context, lambda event: None)

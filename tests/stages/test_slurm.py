@@ -22,6 +22,7 @@ from nanochat.config.speedrun import PRESETS, SpeedrunConfig
 from nanochat.config.train import BaseTrainConfig, SftConfig
 from nanochat.errors import UsageError
 from nanochat.stages.slurm import Job, prepare, scripts
+from nanochat.tasks.names import CHATCORE
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="SLURM runs on Linux")
 
@@ -337,3 +338,19 @@ def test_a_cluster_that_queues_nothing_again(tmp_path: Path) -> None:
     assert run.cluster.ends() == [(75, False)]
     assert "presently disabled" in run.log
     assert "That failed; sbatch with the same script goes on." in run.log
+
+
+def test_tasks_are_fetched_and_files_looked_at(tmp_path: Path) -> None:
+    """What a batch job could not do without network is done on the login node."""
+    mixture = tmp_path / "mix.toml"
+    mixture.write_text('[parts.gsm8k]\n[parts."mine.jsonl"]\n[parts.pocket]\n')
+    fetched = ("data", "tasks", "smoltalk", "mmlu", "gsm8k")
+    for config, expected in (
+        (SftConfig(data="reference,my.py:2"), [fetched]),
+        (SftConfig(mixture=str(mixture)), [("data", "tasks", "gsm8k"), ("data", "chat-check", "mine.jsonl")]),
+        (SftConfig(data="reference", task_data="here"), []),
+        (SftConfig(), []),
+        (ChatEvalConfig(tasks="facts, chatcore,mine.jsonl"), [("data", "tasks", *CHATCORE)]),
+        (ChatEvalConfig(), []),
+    ):
+        assert [preparation.words for preparation in prepare(config)] == expected

@@ -216,3 +216,27 @@ def test_a_list_of_turns_is_told_from_a_list_of_conversations() -> None:
     assert looks_like_turns(messages(*HI))
     for value in ([["a", "b"]], [{"messages": []}], [], "a", {"role": "user"}):
         assert not looks_like_turns(value)
+
+
+def test_a_number_is_graded_as_a_number() -> None:
+    example = convert({"question": "What is 6 times 7?", "answer": 42})
+    assert (example.format, example.grading, example.conversation.messages[1].content) == ("pairs", "number", "42")
+    assert convert({"question": "?", "answer": "42"}).grading == "text"
+    assert convert({"question": "?", "choices": ["a", "b"], "answer": 1}).grading == "text"
+    with pytest.raises(ConversationError, match="answer is text"):
+        convert({"question": "?", "answer": True})
+
+
+def test_a_check_makes_the_answer_a_program() -> None:
+    check = "assert double(2) == 4"
+    alone = convert({"prompt": "Write double.", "check": check})
+    assert (alone.grading, alone.check, len(alone.conversation.messages)) == ("python", check, 1)
+    both = convert({"prompt": "Write double.", "check": check, "response": "double = lambda x: 2 * x"})
+    assert (both.grading, both.conversation.messages[1].content) == ("python", "double = lambda x: 2 * x")
+    turns = convert({"messages": messages(("user", "Write it."), ("assistant", "x = 1")), "check": "assert x"})
+    assert turns.grading == "python"
+    assert convert({"prompt": "a", "response": "b", "check": "by hand"}).grading == "text"  # a column of that name
+    with pytest.raises(ConversationError, match="check is not Python"):
+        convert({"prompt": "a", "check": "assert x ="})
+    with pytest.raises(ConversationError, match="no form that is known"):
+        convert({"prompt": "a", "check": "none"})

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from nanochat.errors import UsageError
-from nanochat.tasks.mixture import Mixture
+from nanochat.tasks.mixture import Mixture, counts_by_weight
 from nanochat.tasks.pocket import pocket_tasks
 
 
@@ -51,3 +51,13 @@ def test_the_end_and_wrong_counts() -> None:
         Mixture([(tasks["facts"], -1)])
     with pytest.raises(UsageError, match="cannot take"):
         Mixture([(pocket_tasks("train", 0)["facts"], 5)])
+
+
+def test_counts_by_weight() -> None:
+    assert counts_by_weight([1000, 100], [0.5, 0.5]) == [100, 100]  # what repeats nothing
+    assert counts_by_weight([1000, 100], [9, 1]) == [900, 100]
+    assert counts_by_weight([1000, 100], [9, 1], 2000) == [1800, 200]
+    assert counts_by_weight([10, 0], [1, 0]) == [10, 0]
+    for wrong in ([0.0, 0.0], [-1.0, 2.0]):
+        with pytest.raises(UsageError, match="weights"):
+            counts_by_weight([1, 1], wrong)

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from nanochat.config.conversations import parse_ingredients
+from nanochat.config.conversations import AUTO, parse_ingredients
 from nanochat.config.fields import option
 from nanochat.config.mixture import parse_mixture
 from nanochat.config.model import MIN_WIDTH, ModelConfig, era_config, model_shape
@@ -191,8 +191,12 @@ class ChatTrainConfig(TrainConfig):
 
     source: str = option("", "model to start from, as a selector; empty is the tag's previous stage", flag="--from")
     data: str = option(
-        "pocket", "what to learn from: pocket (the built-in tasks) and files, as in pocket,mine.jsonl:3 (three times)"
+        AUTO,
+        "what to learn from: pocket (the built-in tasks), reference (that system's mixture), tasks and files, as in "
+        "gsm8k:4,mine.jsonl:3 (three times); auto is pocket for a model of the pocket world, else reference",
     )
+    mixture: str = option("", "TOML file with a mixture by epochs or weights, instead of data", parse="path")
+    task_data: str = option("", "folder with task data, looked at before the downloads", parse="path")
     val_data: str = option("", "files to validate on; by default part of the data is held out")
     conversations: int = option(20_000, "conversations of the pocket tasks in the mixture", parse="count")
     lr_scale: float = option(1.0, "factor on every learning rate of the base stage")
@@ -201,6 +205,8 @@ class ChatTrainConfig(TrainConfig):
         TrainConfig.__post_init__(self)
         if self.conversations < 1:
             raise UsageError(f"conversations ({self.conversations}) must be at least 1", "try --conversations 20K")
+        if self.mixture and self.data != AUTO:
+            raise UsageError("data and mixture both say what to learn from", "leave out --data, or --mixture")
         parse_ingredients(self.data)
         if self.val_data:
             parse_ingredients(self.val_data, "val_data")

@@ -13,6 +13,7 @@ from nanochat.engine.calculator import calculate
 from nanochat.engine.engine import Engine
 from nanochat.engine.network import Network
 from nanochat.engine.tools import Tool
+from nanochat.errors import DamagedError
 from nanochat.model.sizes import count_parameters
 from nanochat.runtime.devices import pick_dtype
 from nanochat.runtime.paths import Paths
@@ -44,8 +45,15 @@ def load_engine(
 
     Raises:
         MissingError, UsageError, DamagedError: as `load_for_inference`, and as `Network`.
+        DamagedError: the tokenizer is that of another model.
     """
     checkpoint = load_for_inference(paths, selector, on_notice)
+    tokens, rows_of_model = checkpoint.tokenizer.vocab_size, checkpoint.model_config.vocab_size
+    if tokens != rows_of_model:
+        raise DamagedError(
+            f"{checkpoint.path}: its tokenizer has {tokens:,} tokens, its model {rows_of_model:,}",
+            "they are of different models: copy the whole folder again, or choose another step",
+        )
     if dtype is None:
         dtype = fastest_dtype(str(device), count_parameters(checkpoint.model_config).total)
     network = build_network(checkpoint, device, dtype)

@@ -1,22 +1,30 @@
-"""What mid and sft train and validate on: the pocket tasks, files of conversations, or both."""
+"""What mid and sft train and validate on: the pocket tasks, other tasks, files, or a mixture of them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from nanochat.config.conversations import Ingredient, parse_ingredients
+from nanochat.checkpoints.layout import read_json
+from nanochat.config.conversations import AUTO, POCKET, Ingredient, Recipe, parse_ingredients, recipe_of
 from nanochat.config.train import ChatTrainConfig
 from nanochat.errors import MissingError, UsageError
+from nanochat.pocket.conversations import KINDS
+from nanochat.pocket.held_out import Split
 from nanochat.runtime.files import sha256_file, translate_os_errors
 from nanochat.runtime.paths import Paths
 from nanochat.tasks.files import MAX_HELD_OUT, ConversationFile, FileTask, split_file
-from nanochat.tasks.mixture import Mixture
+from nanochat.tasks.hub import Places
+from nanochat.tasks.mixture import Mixture, counts_by_weight
+from nanochat.tasks.names import canonical, is_task
 from nanochat.tasks.pocket import pocket_tasks
+from nanochat.tasks.registry import open_task
 from nanochat.tasks.task import Task
+from nanochat.tasks.views import Chain, View, view
 from nanochat.tokenizer.conversation import Conversation
 from nanochat.tokenizer.render import render
 from nanochat.tokenizer.tokenizer import Tokenizer
@@ -51,9 +59,21 @@ SHARES = {
     },
 }
 MEAN_POCKET_TOKENS = 60  # of a conversation in the pocket mixture; decides only how long a run of N of them is
+CHARS_PER_TOKEN = 3  # at least, of English: decides how many held-out conversations of tasks hold eval_tokens
+# what a task is validated on: another split, and how many of it
+VALIDATION: dict[str, tuple[Split, int | None]] = {
+    "smoltalk": ("test", None),
+    "mmlu": ("test", 5200),
+    "gsm8k": ("test", 420),
+    "arc_easy": ("val", None),
+    "arc_challenge": ("val", None),
+    "spellingbee": ("val", None),
+    "simplespelling": ("val", None),
+}
 SAMPLED = 256  # conversations of other mixtures whose length is measured for the same purpose
 
 Stage = Literal["mid", "sft"]
+C = TypeVar("C", bound=ChatTrainConfig)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,92 +88,124 @@ class ChatData:
         record: what the run's record says of it.
     """
 
-    train: Mixture
+    train: Mixture | Chain
     validation: tuple[Conversation, ...]
     lines: tuple[str, ...]
     notices: tuple[str, ...]
     record: Mapping[str, Any]
 
 
-def file_hashes(config: ChatTrainConfig) -> dict[str, str]:
+def settle_data(config: C, paths: Paths) -> C:
+    """The config with `data` said where it was left to us.
+
+    That is pocket for a model that has learnt from the pocket world, and the reference mixture for any other.
+    """
+    if config.data != AUTO or config.mixture:
+        return config
+    folder = paths.models / (config.source.partition(":")[0] or config.tag)
+    names = [
+        str((read_json(path) or {}).get("data", {}).get("name", "")) for path in sorted(folder.glob("*/config.json"))
+    ]
+    known = {part.partition(":")[0] for name in names for part in name.split(",")}
+    return replace(config, data=POCKET if POCKET in known or not names else "reference")
+
+
+def file_hashes(config: ChatTrainConfig, stage: Stage = "sft") -> dict[str, str]:
     """SHA-256 of every file of the config, by the name it has there.
 
     Raises:
         MissingError: a file is not there.
         StorageError: it cannot be read.
     """
-    texts = ((config.data, "data"), (config.val_data, "val_data"))
-    parts = [part for text, setting in texts if text for part in parse_ingredients(text, setting)]
-    return {part.name: _sha256(part) for part in parts if not part.is_pocket}
+    parts = [*recipe_of(config.data, config.mixture, stage).parts]
+    parts += parse_ingredients(config.val_data, "val_data") if config.val_data else ()
+    parts += [Ingredient(config.mixture)] if config.mixture else []
+    return {part.name: _sha256(part) for part in parts if not part.is_pocket and not is_task(part.name)}
+
+
+class _Opened:
+    """One part of a mixture, opened: tasks to train on, and what is held out of them."""
+
+    def __init__(self, part: Ingredient, tasks: Sequence[Task]) -> None:
+        self.part = part
+        self.tasks = tasks
+        self.validation: list[Conversation] = []
+        self.file: ConversationFile | None = None
+        self.held_out = np.arange(0)
+
+    @property
+    def size(self) -> int:
+        """Conversations to train on, each once."""
+        return sum(map(len, self.tasks))
+
+    def counts(self, total: int) -> list[tuple[Task, int | None]]:
+        """The tasks with their shares of so many conversations."""
+        whole = self.size
+        return [(task, round(total * len(task) / whole)) for task in self.tasks]
 
 
 def open_chat_data(stage: Stage, config: ChatTrainConfig, paths: Paths, hashes: Mapping[str, str]) -> ChatData:
     """Read the files of a config, hold part of each out, and mix.
 
-    Without `val_data` a twentieth of each file is for validation, beside held-out pocket conversations where pocket
-    is trained on.
+    Without `val_data` a twentieth of each file is for validation, and of tasks another split or held-out
+    conversations.
 
     Args:
-        stage: mid or sft; they have pocket conversations of their own.
+        stage: mid or sft; they have pocket conversations and presets of their own.
         config: says what, how often, and in which order (seed).
-        paths: compressed files are unpacked in its cache.
+        paths: compressed files are unpacked in its cache, task data is looked for in it.
         hashes: from `file_hashes`, for the record.
 
     Raises:
         ConversationError: a file has bad lines; the first are named.
-        UsageError, MissingError, DamagedError, StorageError: a file cannot be used.
+        MissingError: a file, or the data of a task, is not there.
+        UsageError, DamagedError, StorageError: a file cannot be used.
     """
-    parts: list[tuple[Task, int | None]] = []
-    validation: list[Conversation] = []
+    recipe = recipe_of(config.data, config.mixture, stage)
+    places = Places.of(paths, config.task_data)
     notices: list[str] = []
     files: dict[str, dict[str, Any]] = {}
-    opened: list[tuple[Ingredient, ConversationFile, np.ndarray]] = []
-    kept_out: list[np.ndarray] = []  # fingerprints of what is for validation
-    for part in parse_ingredients(config.data):
-        if part.is_pocket:
-            parts += [(task, None) for task in _pocket(stage, config.conversations * part.times).values()]
-            if not config.val_data:
-                validation += pocket_validation()
-            continue
-        file = ConversationFile(part.path, paths.cache / "conversations")
-        held_out = np.arange(0) if config.val_data else split_file(file)
-        validation += [file[int(row)] for row in held_out]
-        kept_out.append(file.fingerprints[held_out])
-        opened.append((part, file, held_out))
+    opened = [_open(stage, part, config, places) for part in recipe.parts]
+    validation = [conversation for one in opened for conversation in one.validation]
+    kept_out = [one.file.fingerprints[one.held_out] for one in opened if one.file]  # of what is for validation
     for part in parse_ingredients(config.val_data, "val_data") if config.val_data else ():
         if part.is_pocket:
             validation += pocket_validation()
-            continue
-        chosen, fingerprints, files[part.name] = _validation_of(part, paths, hashes)
-        validation += chosen
-        kept_out.append(fingerprints)
-        if len(chosen) < (there := files[part.name]["conversations"]):
-            notices.append(f"{part.name}: validating on {len(chosen)} of its {there:,} conversations")
-    for part, file, held_out in opened:
-        # what is validated on in one file is not trained on from another
-        train = np.flatnonzero(~np.isin(file.fingerprints, np.concatenate(kept_out)))
-        if not len(train):
-            raise UsageError(f"every conversation of {part.name} is for validation too", "give --val-data another file")
-        parts.append((FileTask(file, part.name, train), part.times * len(train)))
-        files[part.name] = _record(part.name, file, hashes, times=part.times, held_out=len(held_out), train=len(train))
-    mixture = Mixture(parts, seed=config.seed)
+        elif is_task(part.name):
+            validation += _held_out_of(part, places, config)
+        else:
+            chosen, fingerprints, files[part.name] = _validation_of(part, paths, hashes)
+            validation += chosen
+            kept_out.append(fingerprints)
+            if len(chosen) < (there := files[part.name]["conversations"]):
+                notices.append(f"{part.name}: validating on {len(chosen)} of its {there:,} conversations")
+    for one in opened:
+        if one.file:
+            train = _rows_to_train(one, np.concatenate(kept_out))
+            one.tasks = [FileTask(one.file, one.part.name, train)]
+            files[one.part.name] = _record(
+                one.part.name, one.file, hashes, times=one.part.times, held_out=len(one.held_out), train=len(train)
+            )
+    if config.mixture:
+        path = Path(config.mixture).expanduser()
+        files[config.mixture] = {"path": str(path.absolute()), "sha256": hashes[config.mixture]}
+    parts = _counted(recipe, opened)
+    mixture = Chain(parts) if recipe.order == "sequence" else Mixture(parts, seed=config.seed)
     if not validation:
         validation = [mixture[int(row)] for row in _spread(len(mixture), MAX_HELD_OUT)]
         notices.append("too few conversations to hold any out: validating on what is trained on; try --val-data")
-    lines = [
-        f"{part.name}: {len(file):,} conversations, {mixture.counts[part.name]:,} to train on"
-        + (f" ({part.times} times)" if part.times > 1 else "")
-        + (f", {len(held_out):,} held out" if len(held_out) else "")
-        for part, file, held_out in opened
-    ]
     record = {
-        "name": config.data,
+        "name": config.mixture or config.data,
         "conversations": len(mixture),
         "mixture": mixture.counts,
         **({"files": files, "validation": len(validation)} if files else {}),
     }
     return ChatData(
-        train=mixture, validation=tuple(validation), lines=tuple(lines), notices=tuple(notices), record=record
+        train=mixture,
+        validation=tuple(validation),
+        lines=tuple(_line(one, mixture.counts) for one in opened if not one.part.is_pocket),
+        notices=tuple(notices),
+        record=record,
     )
 
 
@@ -164,10 +216,88 @@ def pocket_validation() -> list[Conversation]:
 
 def mean_tokens(data: ChatData, tokenizer: Tokenizer, row_len: int) -> float:
     """Mean tokens of a conversation of the mixture, each cut to a row; an estimate that is the same in every run."""
-    if "files" not in data.record:
+    if set(data.train.counts) <= set(KINDS):
         return MEAN_POCKET_TOKENS
     rows = _spread(len(data.train), SAMPLED)
     return sum(min(row_len, len(render(tokenizer, data.train[int(row)])[0])) for row in rows) / len(rows)
+
+
+def _open(stage: Stage, part: Ingredient, config: ChatTrainConfig, places: Places) -> _Opened:
+    """A part to train on, and what is held out of it unless the config says what to validate on."""
+    if part.is_pocket:
+        one = _Opened(part, list(_pocket(stage, config.conversations * part.times).values()))
+        one.validation = [] if config.val_data else pocket_validation()
+        return one
+    if is_task(part.name) or part.path.suffix == ".py":
+        task = view(open_task(part.name, "train", places=places), part.start, part.stop, part.step)
+        if is_task(part.name):
+            one = _Opened(part, [task])
+            one.validation = [] if config.val_data else _held_out_of(part, places, config)
+            return one
+        held_out = 0 if config.val_data else min(len(task) // 20, MAX_HELD_OUT)
+        order = np.random.default_rng(42).permutation(len(task))  # a task of the user's may be sorted
+        one = _Opened(part, [View(task, np.sort(order[held_out:]))])
+        one.validation = list(View(task, np.sort(order[:held_out])))
+        return one
+    one = _Opened(part, ())
+    one.file = ConversationFile(part.path, places.scratch)
+    one.held_out = one.held_out if config.val_data else split_file(one.file)
+    one.validation = [one.file[int(row)] for row in one.held_out]
+    return one
+
+
+def _held_out_of(part: Ingredient, places: Places, config: ChatTrainConfig) -> list[Conversation]:
+    """Of a task by its name: as many conversations of another split as hold the tokens of a validation."""
+    name = canonical(part.name)
+    split, most = VALIDATION.get(name, ("val", VALIDATION_PER_TASK))
+    task = open_task(name, split, places=places, size=VALIDATION_PER_TASK if name in KINDS else None)
+    chosen: list[Conversation] = []
+    chars = 0
+    for conversation in view(task, stop=most):
+        chars += sum(len(message.content) for message in conversation.messages)
+        chosen.append(conversation)
+        if chars > config.eval_tokens * CHARS_PER_TOKEN:
+            break
+    return chosen
+
+
+def _rows_to_train(one: _Opened, kept_out: np.ndarray) -> np.ndarray:
+    """Numbers of a file's conversations: what is validated on in one file is not trained on from another.
+
+    Raises:
+        UsageError: nothing is left.
+    """
+    assert one.file is not None
+    rows = np.flatnonzero(~np.isin(one.file.fingerprints, kept_out))
+    if not len(rows):
+        raise UsageError(f"every conversation of {one.part.name} is for validation too", "give --val-data another file")
+    rows = rows[one.part.start : one.part.stop : one.part.step]
+    if not len(rows):
+        raise UsageError(f"start, stop and step leave nothing of {one.part.name}", "choose others")
+    return rows
+
+
+def _counted(recipe: Recipe, opened: Sequence[_Opened]) -> list[tuple[Task, int | None]]:
+    """Every task with the number of conversations that are taken of it."""
+    weights = [one.part.weight for one in opened]
+    if None in weights:
+        # a pocket part is made as long as it is to be
+        times = [1 if one.part.is_pocket else one.part.times for one in opened]
+        return [(task, count * len(task)) for one, count in zip(opened, times, strict=True) for task in one.tasks]
+    totals = counts_by_weight([one.size for one in opened], [weight or 0 for weight in weights], recipe.conversations)
+    return [pair for one, total in zip(opened, totals, strict=True) for pair in one.counts(total)]
+
+
+def _line(one: _Opened, counts: Mapping[str, int]) -> str:
+    """What a part holds, for people."""
+    part = one.part
+    taken = sum(counts[task.name] for task in one.tasks)
+    held_out = len(one.held_out) if one.file else len(one.validation)
+    times = f" ({part.times} times)" if part.times > 1 else ""
+    there = len(one.file) if one.file else one.size
+    return f"{part.name}: {there:,} conversations, {taken:,} to train on{times}" + (
+        f", {held_out:,} held out" if held_out else ""
+    )
 
 
 def _pocket(stage: Stage, count: int) -> dict[str, Task]:

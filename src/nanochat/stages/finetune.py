@@ -14,7 +14,7 @@ from nanochat.config.train import ChatTrainConfig, MidTrainConfig, SftConfig
 from nanochat.model.gpt import GPT
 from nanochat.runtime.context import RunContext
 from nanochat.runtime.events import OnEvent
-from nanochat.stages.conversations import file_hashes, mean_tokens, open_chat_data
+from nanochat.stages.conversations import file_hashes, mean_tokens, open_chat_data, settle_data
 from nanochat.stages.folder import StageResult
 from nanochat.stages.run import StageRun
 from nanochat.tokenizer.conversation import Conversation
@@ -59,10 +59,11 @@ def finetune(
         ConversationError: a file of conversations has bad lines.
         UsageError, Interrupted, DivergedError: as in pretraining.
     """
+    config = context.processes.first_does(lambda: settle_data(config, context.paths))
     run = StageRun(context, stage, config, on_event)
     train_all = stage == "mid"
     with run.owned():
-        hashes = file_hashes(config)
+        hashes = file_hashes(config, stage)
         if result := run.finished(hashes):
             return result
         resumed = run.resume()

@@ -52,6 +52,7 @@ FREE_SETTINGS = frozenset(
         "keep",
         "resume",
         "run",
+        "task_data",
     }
 )
 

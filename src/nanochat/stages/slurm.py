@@ -19,20 +19,22 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nanochat.config.conversations import parse_ingredients
+from nanochat.config.conversations import AUTO, Ingredient, parse_ingredients, recipe_of
 from nanochat.config.data import PocketDataConfig, TokenizerConfig
+from nanochat.config.evaluate import ChatEvalConfig
 from nanochat.config.fields import options_of
 from nanochat.config.mixture import parse_mixture
 from nanochat.config.slurm import SlurmConfig
 from nanochat.config.speedrun import Recipe
-from nanochat.config.train import BaseTrainConfig, ChatTrainConfig
+from nanochat.config.train import BaseTrainConfig, ChatTrainConfig, MidTrainConfig
 from nanochat.data.sources import SOURCES, shards_for
 from nanochat.errors import UsageError
 from nanochat.runtime.paths import check_name
+from nanochat.tasks.names import CHATCORE, DESCRIPTIONS, canonical, is_task
 from nanochat.training.horizon import base_horizon
 
 PREPARE = "prepare.sh"
@@ -127,10 +129,32 @@ def prepare(config: Any) -> list[Preparation]:
         data = [_data_set(name, tokens and tokens * share) for name, share in parse_mixture(config.data)]
         return [*data] if config.source else [*data, _tokenizer(config)]
     if isinstance(config, ChatTrainConfig):
-        parts = [*parse_ingredients(config.data), *parse_ingredients(config.val_data or "pocket")]
-        files = dict.fromkeys(str(part.path) for part in parts if not part.is_pocket)
-        return [Preparation(("data", "chat-check", file)) for file in files]
+        return _conversations(config)
+    if isinstance(config, ChatEvalConfig):
+        words = [word.strip() for word in config.tasks.split(",")]
+        return _fetched([name for word in words for name in (CHATCORE if word == "chatcore" else (word,))], config)
     return []
+
+
+def _conversations(config: ChatTrainConfig) -> list[Preparation]:
+    """What fetches the tasks of a mixture and looks at its files. Where `data` is auto the model will say: nothing."""
+    parts: list[Ingredient] = []
+    if config.mixture or config.data != AUTO:
+        stage = "mid" if isinstance(config, MidTrainConfig) else "sft"
+        parts += recipe_of(config.data, config.mixture, stage).parts
+    parts += parse_ingredients(config.val_data, "val_data") if config.val_data else ()
+    files = [part for part in parts if not part.is_pocket and not is_task(part.name) and part.path.suffix != ".py"]
+    looked_at = dict.fromkeys(str(part.path) for part in files)
+    return [
+        *_fetched([part.name for part in parts], config),
+        *(Preparation(("data", "chat-check", file)) for file in looked_at),
+    ]
+
+
+def _fetched(names: Iterable[str], config: ChatTrainConfig | ChatEvalConfig) -> list[Preparation]:
+    """What fetches the data of those that are tasks of the hub, unless a folder is named that has it."""
+    tasks = [task for name in names if (task := canonical(name)) in DESCRIPTIONS]
+    return [Preparation(("data", "tasks", *dict.fromkeys(tasks)))] if tasks and not config.task_data else []
 
 
 def _data_set(name: str, tokens: float | None) -> Preparation:

@@ -16,12 +16,13 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from string import ascii_uppercase
-from typing import Literal
 
 import numpy as np
 
 from nanochat.errors import ConversationError, DamagedError, UsageError
 from nanochat.tasks.formats import Example, convert
+from nanochat.tasks.grading import says_number
+from nanochat.tasks.programs import Programs, code_of
 from nanochat.tasks.records import MAX_BYTES, Record, RecordFile, parse
 from nanochat.tasks.task import Task
 from nanochat.tokenizer.conversation import Conversation
@@ -29,6 +30,9 @@ from nanochat.tokenizer.conversation import Conversation
 HELD_OUT_SHARE = 0.05
 MAX_HELD_OUT = 200
 """Enough to tell two models apart, few enough not to hold up the training."""
+
+LONG_PROGRAM = 512
+"""Tokens that an answer may have which is a program."""
 
 MIN_SPLIT = 10
 NAMED_PROBLEMS = 3
@@ -122,19 +126,23 @@ class ConversationFile(Sequence[Conversation]):
         return len(self._starts)
 
     def __getitem__(self, index: int) -> Conversation:  # type: ignore[override]
-        """Conversation `index`.
+        """Conversation `index`; errors as `example`."""
+        return self.example(index).conversation
+
+    def example(self, index: int) -> Example:
+        """Conversation `index` with how its answers are graded.
 
         Raises:
             DamagedError: the file is not what it was when it was opened.
         """
         data = self._file.read(int(self._starts[index]), int(self._sizes[index]))
         try:
-            conversation = convert(parse(data)).conversation
+            example = convert(parse(data))
         except (ValueError, ConversationError):
-            conversation = None
-        if conversation is None or fingerprint(conversation) != int(self.fingerprints[index]):
+            example = None
+        if example is None or fingerprint(example.conversation) != int(self.fingerprints[index]):
             raise DamagedError(f"{self.path} was changed while it was read", "run the command again when it is whole")
-        return conversation
+        return example
 
     def close(self) -> None:
         """Let go of the file."""
@@ -154,23 +162,33 @@ def split_file(file: ConversationFile) -> np.ndarray:
 class FileTask(Task):
     """Conversations of a file whose last messages are the right answers.
 
-    An answer is right when it is the same but for case, white space and a final stop.
+    An answer is right when it is the same but for case, white space and a final stop, when it says the same number
+    where the file has a number, or when it is a program that passes the file's check.
 
     Args:
         file: the conversations.
         name: for tables.
         rows: which of them, by number; all by default.
+        programs: runs answers that are programs.
     """
 
-    def __init__(self, file: ConversationFile, name: str, rows: np.ndarray | None = None) -> None:
+    def __init__(
+        self,
+        file: ConversationFile,
+        name: str,
+        rows: np.ndarray | None = None,
+        programs: Programs | None = None,
+    ) -> None:
         self.name = name
-        self.kind: Literal["generative", "categorical"] = "generative"
-        self.chance = 0.0
         self._file = file
         self._rows = np.arange(len(file)) if rows is None else rows
+        self._programs = programs or Programs()
+        # of conversations that are not graded by their text: where they are in the file, by what they say
+        self._graded: dict[int, int] = {}
+        self._runs_code = False
 
     @classmethod
-    def asked(cls, file: ConversationFile, name: str) -> FileTask:
+    def asked(cls, file: ConversationFile, name: str, programs: Programs | None = None) -> FileTask:
         """A task to test a model with.
 
         It is categorical when every answer is a letter that marks an option of its question. Chance is then one in
@@ -179,10 +197,17 @@ class FileTask(Task):
         Raises:
             UsageError: a conversation does not end with an answer.
         """
-        task = cls(file, name)
+        task = cls(file, name, programs=programs)
         answers: Counter[str] = Counter()
         categorical, chances = True, 0.0
-        for number, conversation in enumerate(task, 1):
+        for number in range(1, len(file) + 1):
+            example = file.example(number - 1)
+            conversation = example.conversation
+            task._note(number - 1, example)
+            if example.grading == "python":
+                answers[f"check {number}"] += 1
+                categorical = False
+                continue
             if conversation.messages[-1].role != "assistant":
                 raise UsageError(
                     f"{file.path}: conversation {number} ends with a question",
@@ -204,8 +229,37 @@ class FileTask(Task):
     def __getitem__(self, index: int) -> Conversation:
         return self._file[int(self._rows[index])]
 
+    def _note(self, row: int, example: Example) -> None:
+        """Remember how answers to a conversation are graded.
+
+        Raises:
+            UsageError: another one with the same words is graded by another check.
+        """
+        if example.grading == "text":
+            return
+        before = self._graded.setdefault(int(self._file.fingerprints[row]), row)
+        if before != row and self._file.example(before).check != example.check:
+            raise UsageError(
+                f"{self._file.path}: conversations {before + 1} and {row + 1} are the same and have different checks",
+                "put both checks into one",
+            )
+        if example.grading == "python":
+            self._runs_code = True
+            self.max_new_tokens = LONG_PROGRAM
+
+    def prepare(self) -> None:
+        """As `Programs.prepare`, where an answer is a program."""
+        if self._runs_code:
+            self._programs.prepare()
+
     def grade(self, conversation: Conversation, answer: str) -> bool:
-        """Whether the answer says what the conversation's own does."""
+        """Whether the answer says what the conversation's own does, or does what its check demands."""
+        row = self._graded.get(fingerprint(conversation)) if self._graded else None
+        example = None if row is None else self._file.example(row)
+        if example and example.grading == "python":
+            return self._programs.passes(code_of(answer), example.check)
+        if example and example.grading == "number":
+            return says_number(answer, final_text(conversation))
         return normal(answer) == normal(final_text(conversation))
 
     def letters(self, conversation: Conversation) -> tuple[str, ...]:

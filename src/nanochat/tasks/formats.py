@@ -6,6 +6,9 @@
     pairs      {"prompt": ..., "response": ...}, {"question": ..., "answer": ...}, ["question", "answer", ...]
     choices    {"question": ..., "choices": [...], "answer": "B" or 1}
 
+Two more say how answers are graded: {"question": ..., "answer": 42}, where the number counts and not its wording, and
+{"prompt": ..., "check": "assert double(2) == 4"}, where the answer is a program; an "answer" beside it is learnt from.
+
 Calls of a tool named python or calculator become our python and output parts when their result follows. Whatever a
 model could not learn as it stands is refused with a reason: other tools, pictures, turns out of order, empty turns.
 Reading files is `records` and `files`.
@@ -17,13 +20,15 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from string import ascii_uppercase
-from typing import Any
+from typing import Any, Literal
 
 from nanochat.errors import ConversationError
 from nanochat.pocket.choices import choice_prompt
 from nanochat.tokenizer.conversation import Conversation, Message, Part, Role
 
 FORMATS = ("messages", "sharegpt", "alpaca", "pairs", "choices")
+
+Grading = Literal["text", "number", "python"]
 
 _LISTS = ("messages", "conversations", "conversation")
 _PAIRS = (
@@ -43,10 +48,17 @@ _PART_TYPES = ("text", "python", "python_output", "output")
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A conversation and the name of the form it was written in."""
+    """A conversation and the name of the form it was written in.
+
+    Attributes:
+        grading: what makes an answer right: the same text, the same number, or a program that passes `check`.
+        check: assertions about what the program defines.
+    """
 
     conversation: Conversation
     format: str
+    grading: Grading = "text"
+    check: str = ""
 
 
 def convert(value: Any) -> Example:
@@ -65,9 +77,11 @@ def convert(value: Any) -> Example:
             raise ConversationError(f"message {number} ({message.role}) is empty")
         if not _is_utf8(message.content):
             raise ConversationError(f"message {number} ({message.role}) holds half of a surrogate pair")
-    if not any(message.role == "assistant" for message in messages):
+    check = _check(value)
+    if not check and not any(message.role == "assistant" for message in messages):
         raise ConversationError("there is no answer of the assistant")
-    return Example(conversation, form)
+    grading: Grading = "number" if form == "pairs" and _has_number(value) else "text"
+    return Example(conversation, form, "python" if check else grading, check)
 
 
 def to_line(conversation: Conversation) -> str:
@@ -103,7 +117,12 @@ def _read(value: Any) -> tuple[str, list[Message]]:
         return "alpaca", _alpaca(value)
     for question, answer in _PAIRS:
         if question in value and answer in value:
-            messages = [Message.text("user", _text(value, question)), Message.text("assistant", _text(value, answer))]
+            said = str(value[answer]) if _has_number(value) and answer == "answer" else _text(value, answer)
+            messages = [Message.text("user", _text(value, question)), Message.text("assistant", said)]
+            return "pairs", [*_system(value, messages), *messages]
+    for question in ("prompt", "question"):
+        if question in value and _check(value):
+            messages = [Message.text("user", _text(value, question))]
             return "pairs", [*_system(value, messages), *messages]
     keys = ", ".join(_short(str(key))[1:-1] for key in list(value)[:8]) or "none"
     raise ConversationError(
@@ -274,6 +293,24 @@ def _text(value: Mapping[str, Any], key: str) -> str:
     if not isinstance(value[key], str):
         raise ConversationError(f"{key} is text, not {_noun(value[key])}")
     return str(value[key])
+
+
+def _check(value: Any) -> str:
+    """The assertions beside a question; "" where there are none: other data has a key of that name too."""
+    check = value.get("check") if isinstance(value, Mapping) else None
+    if not isinstance(check, str) or "assert" not in check:
+        return ""
+    try:
+        compile(check, "check", "exec")
+    except (SyntaxError, ValueError) as error:
+        raise ConversationError(f"check is not Python: {error}") from None
+    return check
+
+
+def _has_number(value: Any) -> bool:
+    """Whether the answer to a question is a number."""
+    answer = value.get("answer") if isinstance(value, Mapping) and "question" in value else None
+    return isinstance(answer, int | float) and not isinstance(answer, bool)
 
 
 def _is_utf8(text: str) -> bool:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from decimal import Decimal, InvalidOperation
 from functools import lru_cache
+
+_NUMBER = re.compile(r"(?<![\w.])-?(?:[0-9][0-9,]*(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
+_MARKED_NUMBER = re.compile(r"####\s*\$?\s*(-?[0-9][0-9,]*(?:\.[0-9]+)?|-?\.[0-9]+)")
 
 
 @lru_cache(maxsize=4096)
@@ -33,6 +37,23 @@ def number_is(answer: str, right: str, operands: str = "") -> bool:
         return False
     allowed = {*re.findall(r"\d+", operands), right}
     return all(number.replace(",", "") in allowed for number in numbers)
+
+
+def final_number(answer: str) -> Decimal | None:
+    """The number behind the first `####`; None where there is none."""
+    found = _MARKED_NUMBER.search(answer)
+    return Decimal(found[1].replace(",", "")) if found else None
+
+
+def says_number(answer: str, right: str) -> bool:
+    """Whether the number behind `####`, else the last number of the text, is `right`, however both are written."""
+    marked = final_number(answer)
+    numbers = _NUMBER.findall(answer)
+    try:
+        said = marked if marked is not None else Decimal(numbers[-1].replace(",", "")) if numbers else None
+        return said is not None and said == Decimal(right)
+    except InvalidOperation:
+        return False
 
 
 def spells(answer: str, word: str) -> bool:

@@ -1,14 +1,14 @@
-"""Several tasks shuffled into one sequence of conversations."""
+"""Several tasks shuffled into one sequence of conversations, by counts or by weights."""
 
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from random import Random
 
 from nanochat.errors import UsageError
 from nanochat.tasks.task import Task
+from nanochat.tasks.views import Chain
 from nanochat.tokenizer.conversation import Conversation
 
 
@@ -22,34 +22,37 @@ class Mixture(Sequence[Conversation]):
     """
 
     def __init__(self, parts: Iterable[tuple[Task, int | None]], seed: int = 42) -> None:
-        self._tasks: list[Task] = []
-        self._begins: list[int] = []
-        self.counts: dict[str, int] = {}
-        total = 0
-        for task, count in parts:
-            count = len(task) if count is None else count
-            if count < 0 or (count and not len(task)):
-                raise UsageError(f"cannot take {count} conversations of {task.name} ({len(task)})", "lower the count")
-            self._tasks.append(task)
-            self._begins.append(total)
-            total += count
-            self.counts[task.name] = self.counts.get(task.name, 0) + count
-        self._order = array("q", range(total))
+        parts = list(parts)
+        self._tasks = [task for task, _ in parts]
+        self._chain = Chain(parts)
+        self.counts = self._chain.counts
+        self._order = array("q", range(len(self._chain)))
         Random(seed).shuffle(self._order)
 
     def __len__(self) -> int:
         return len(self._order)
 
     def __getitem__(self, index: int) -> Conversation:  # type: ignore[override]
-        number, row = self._place(index)
-        task = self._tasks[number]
-        return task[row % len(task)]
+        return self._chain[self._order[index]]
 
     def task_of(self, index: int) -> Task:
         """The task that conversation `index` comes from, to grade it."""
-        return self._tasks[self._place(index)[0]]
+        return self._tasks[self._chain.part_of(self._order[index])]
 
-    def _place(self, index: int) -> tuple[int, int]:
-        at = self._order[index]
-        number = bisect_right(self._begins, at) - 1
-        return number, at - self._begins[number]
+
+def counts_by_weight(sizes: Sequence[int], weights: Sequence[float], total: int = 0) -> list[int]:
+    """How many conversations of each part make a mixture of these weights.
+
+    Args:
+        sizes: conversations there are of each part.
+        weights: shares of the whole, in any unit.
+        total: conversations of the mixture, where parts may repeat; 0 is the most that repeats none.
+
+    Raises:
+        UsageError: a weight below 0, or none above it.
+    """
+    if min(weights, default=0) < 0 or not sum(weights):
+        raise UsageError(f"weights ({', '.join(map(str, weights))}) must be 0 or more, one above it", "try 1 for each")
+    shares = [weight / sum(weights) for weight in weights]
+    most = total or min(size / share for size, share in zip(sizes, shares, strict=True) if share)
+    return [round(most * share) for share in shares]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from random import Random
 from typing import Literal
 
 from nanochat.tokenizer.conversation import Conversation
@@ -16,11 +17,13 @@ class Task(ABC):
         name: short, for tables and file names.
         kind: "generative": sample an answer and grade it; "categorical": compare the logits of `letters`.
         chance: accuracy of guessing without reading the question, 0 to 1.
+        max_new_tokens: longest answer that is waited for.
     """
 
     name: str
-    kind: Literal["generative", "categorical"]
-    chance: float
+    kind: Literal["generative", "categorical"] = "generative"
+    chance: float = 0.0
+    max_new_tokens: int = 64
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -45,6 +48,26 @@ class Task(ABC):
     def letters(self, conversation: Conversation) -> tuple[str, ...]:
         """The answers a categorical task chooses from, one token each."""
         raise NotImplementedError(f"{self.name} is no categorical task")
+
+    def prepare(self) -> None:
+        """See that answers can be graded here; called before a model is asked for any.
+
+        Raises:
+            NanochatError: they cannot, and what would help.
+        """
+        return
+
+    def group(self, index: int) -> str:
+        """The part of the task that conversation `index` belongs to, scored by itself too; "" where there are none."""
+        return ""
+
+    def examples(self, index: int, count: int) -> list[Conversation]:
+        """Conversations to show before conversation `index`, never that one: for models that know no chat yet.
+
+        By default others of the same task, drawn as CORE draws them: `random.Random(1234 + index)`.
+        """
+        others = Random(1234 + index).sample(range(len(self)), min(count + 1, len(self)))
+        return [self[other] for other in others if other != index][:count]
 
     def __iter__(self) -> Iterator[Conversation]:
         return (self[index] for index in range(len(self)))
