@@ -15,7 +15,7 @@ from typing import Any
 
 from nanochat.checkpoints.layout import read_finished, read_json, step_dirs, step_of, tags
 from nanochat.checkpoints.manifest import MANIFEST, check_all, read_manifest
-from nanochat.checkpoints.selector import best_step
+from nanochat.checkpoints.selector import best_step, describe_place
 from nanochat.checkpoints.store import CONFIG, MODEL
 from nanochat.config.stages import STAGES
 from nanochat.errors import DamagedError
@@ -70,6 +70,20 @@ def list_stages(paths: Paths) -> list[StageEntry]:
     """
     stage_dirs = [paths.models / tag / stage for tag in tags(paths) for stage in STAGES]
     return [_entry(stage_dir) for stage_dir in stage_dirs if stage_dir.is_dir()]
+
+
+def selectors(paths: Paths, tag: str | None = None) -> tuple[str, ...]:
+    """Every checkpoint there is, or those of one model, as `d12:sft@650`: in the order of training.
+
+    Raises:
+        StorageError: a folder cannot be read.
+    """
+    return tuple(
+        describe_place(step_dir)
+        for name in ([tag] if tag else tags(paths))
+        for stage in STAGES
+        for step_dir in reversed(step_dirs(paths.models / name / stage))
+    )
 
 
 def describe(step_dir: Path) -> ModelDetails:

@@ -1,232 +1,238 @@
-"""`nanochat chat`: one answer on stdout, or a conversation line by line."""
+"""`nanochat chat`: one answer on stdout, or a conversation."""
 
 from __future__ import annotations
 
-import json
+import functools
 import os
+import stat
 import sys
+import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
-from pathlib import Path
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import click
 
+from nanochat.commands.chat_printers import JsonLinesPrinter, JsonPrinter, Printer, TextPrinter
 from nanochat.commands.models import complete_selector
-from nanochat.commands.options import base_dir_option, config_options, is_plain
-from nanochat.config.chat import ChatConfig
+from nanochat.commands.options import base_dir_option, config_options
+from nanochat.config.chat import MAX_TOP_LOGPROBS, ChatConfig
 from nanochat.config.load import Resolved
-from nanochat.errors import ContextError, UsageError
+from nanochat.errors import UsageError
 
 if TYPE_CHECKING:
-    from nanochat.engine.client import RemoteSession
+    from nanochat.engine.backend import ChatBackend, Question
+    from nanochat.engine.engine import Engine
     from nanochat.engine.events import SessionEvent
-    from nanochat.engine.session import Session
     from nanochat.runtime.paths import Paths
 
-HISTORY_LINES = 1000
-CHAT_ROWS = 2  # one conversation, and one that was before it
-# C0 and C1 controls but newline and tab: a model must not move the cursor or retitle the window.
-_CONTROLS = {code: None for code in (*range(0x20), *range(0x7F, 0xA0)) if code not in (0x0A, 0x09)}
+BASE_NOTICE = "a base model has learnt no conversations; --complete goes on from a text as it stands"
+PATIENCE_S = 3.0  # with a pipe that says nothing, before a person is told what is waited for
 
 
 @click.command()
 @click.argument("model", required=False, shell_complete=complete_selector)
-@click.option("-p", "--prompt", metavar="TEXT", help="Answer this and leave; - reads it from stdin.")
+@click.option(
+    "-p", "--prompt", metavar="TEXT", help="Answer this and leave; text on stdin goes behind it. - reads stdin alone."
+)
+@click.option("--complete", is_flag=True, help="Go on from the text as it stands, as base models do.")
 @config_options(ChatConfig, "chat")
 @base_dir_option
-@click.option("--json", "as_json", is_flag=True, help="Print events as JSON lines instead of text.")
+@click.option("--plain", is_flag=True, help="A conversation line by line.")
+@click.option("--json", "as_json", is_flag=True, help="Print an object for each answer when it is complete.")
+@click.option("--jsonl", "as_lines", is_flag=True, help="Print every event as an object on a line of its own.")
+@click.option(
+    "--logprobs",
+    type=click.IntRange(0, MAX_TOP_LOGPROBS),
+    metavar="COUNT",
+    help="With --json or --jsonl: every token, with as many alternatives.",
+)
+@click.option("--stream/--no-stream", default=True, help="Print an answer while it comes.", show_default=True)
+@click.option("--raw", is_flag=True, help="Print control characters as they are; not to a terminal.")
 def chat(
-    model: str | None, prompt: str | None, config: Resolved[ChatConfig], base_dir: str | None, as_json: bool
+    model: str | None,
+    prompt: str | None,
+    complete: bool,
+    config: Resolved[ChatConfig],
+    base_dir: str | None,
+    plain: bool,
+    as_json: bool,
+    as_lines: bool,
+    logprobs: int | None,
+    stream: bool,
+    raw: bool,
 ) -> None:
     """Talk to a model.
 
     MODEL is TAG, TAG:STAGE or TAG:STAGE@STEP; nothing means the newest. With -p, or with text on standard
-    input, it answers once on standard output. Else it is a conversation: /new starts over, /quit leaves,
-    Ctrl-C stops an answer.
+    input, it answers once on standard output. Else it is a conversation: /help lists what can be said, Ctrl-C
+    stops an answer.
     """
-    interactive = prompt is None and sys.stdin.isatty()
-    text = None if interactive else _read_prompt(prompt)
-
     from nanochat.runtime.paths import resolve_paths
 
+    if raw and sys.stdout.isatty():
+        raise UsageError(
+            "--raw is not for terminals: what a model says could act on yours", "pipe it: ... --raw | cat -v"
+        )
+    if as_json and as_lines:
+        raise UsageError("--json is one object, --jsonl an event a line", "choose one of them")
+    if logprobs is not None and not (as_json or as_lines):
+        raise UsageError("--logprobs has no place in text", "add --json or --jsonl")
+    once = prompt is not None or complete or not (plain or sys.stdin.isatty())
+    text = _read_prompt(prompt) if once else ""
+    for said in (sys.stdout, sys.stderr):
+        if hasattr(said, "reconfigure"):
+            said.reconfigure(errors="replace")  # an emoji in an ASCII terminal is no reason to stop
+    printer: Printer = TextPrinter(stream=stream, raw=raw)
+    if as_json or as_lines:
+        printer = JsonPrinter() if as_json else JsonLinesPrinter()
     paths = resolve_paths(base_dir, os.environ)
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # an emoji in an ASCII terminal is no reason to stop
-    printer = _Printer(as_json=as_json)
-    if text is not None:
-        _answer(_open_session(paths, model, config.value), text, printer)
-        return
-    with _open_remote(paths, model, config.value) as (session, title):
-        click.echo(f"{title}; /new starts over, /quit leaves", err=True)
-        with _line_history(paths.base / "chat_history"):
-            _converse(session, printer)
+    if once:
+        question = _question(text, config.value, logprobs, complete=complete)
+        _print_answer(_answer(paths, model, config.value, question), printer)
+    elif _is_screen(plain=plain or as_json or as_lines):
+        from nanochat.commands.chat_screen import open_screen
+
+        served = functools.partial(_open_backend, paths, config=config.value) if config.value.url is not None else None
+        open_screen(paths, model, config.value, served)
+    else:
+        _converse(_open_backend(paths, model, config.value), config.value, paths, printer, logprobs)
+
+
+def _is_screen(*, plain: bool) -> bool:
+    """Whether there is a terminal that can be drawn on, and nobody wants less."""
+    terminal = sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+    return terminal and not plain
 
 
 def _read_prompt(prompt: str | None) -> str:
+    """The text of -p, that of standard input, or both, with an empty line between them."""
     if prompt is None or prompt == "-":
-        prompt = sys.stdin.buffer.read().decode("utf-8", "replace").rstrip("\r\n")
+        prompt = _read_stdin()
+    elif _is_fed():
+        prompt = "\n\n".join(filter(None, (prompt, _read_stdin())))
     if not prompt.strip():
         raise UsageError("the prompt is empty", 'nanochat chat -p "What is the capital of Japan?"')
     return prompt
 
 
-def _open_session(paths: Paths, model: str | None, config: ChatConfig) -> Session:
-    """A session in this process, for one answer."""
+def _is_fed() -> bool:
+    """Whether standard input is a pipe or a file: anything else (a terminal, /dev/null, a socket) says nothing."""
+    try:
+        mode = os.fstat(sys.stdin.fileno()).st_mode
+    except (OSError, ValueError, AttributeError):
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISREG(mode)
+
+
+def _read_stdin() -> str:
+    waiting = threading.Timer(
+        PATIENCE_S, click.echo, ("notice: waiting for standard input to end; < /dev/null is none",), {"err": True}
+    )
+    waiting.daemon = True
+    if not sys.stdin.isatty():
+        waiting.start()
+    try:
+        return sys.stdin.buffer.read().decode("utf-8", "replace").rstrip("\r\n")
+    finally:
+        waiting.cancel()
+
+
+def _question(text: str, config: ChatConfig, logprobs: int | None, *, complete: bool) -> Question:
+    """What is asked once."""
+    from dataclasses import replace
+
+    from nanochat.engine.backend import Question
+    from nanochat.tokenizer.conversation import Message
+
+    config = replace(config, top_logprobs=logprobs or 0)
+    if complete:
+        return Question(text=text, config=config, tokens=logprobs is not None)
+    system = (Message.text("system", config.system),) if config.system else ()
+    messages = (*system, Message.text("user", text))
+    return Question(messages=messages, config=config, tokens=logprobs is not None)
+
+
+def _print_answer(events: Iterator[SessionEvent], printer: Printer) -> None:
+    with closing(events):  # type: ignore[type-var]
+        try:
+            for event in events:
+                printer.show(event)
+        finally:
+            printer.end_line()
+
+
+def _answer(paths: Paths, model: str | None, config: ChatConfig, question: Question) -> Iterator[SessionEvent]:
+    """The events of one answer: of a server, or of an engine in this process, which is there sooner than another."""
+    if config.url is not None:
+        yield from _open_backend(paths, model, config).ask(question)
+        return
+    from nanochat.engine.answering import answer
+
+    engine, stage = _open_engine(paths, model, config)
+    if stage == "base" and question.text is None:
+        _notice(BASE_NOTICE)
+    yield from answer(engine, question)
+
+
+def _open_engine(paths: Paths, model: str | None, config: ChatConfig) -> tuple[Engine, str]:
+    """An engine for one answer, and the stage of its model."""
     from nanochat.checkpoints.selector import resolve
 
     resolve(paths, model)  # a missing model is said before torch is loaded
     import torch
 
     from nanochat.engine.load import load_engine
-    from nanochat.engine.session import Session
     from nanochat.runtime.devices import pick_device
 
     dtype = None if config.dtype == "auto" else getattr(torch, config.dtype)
-    engine, _ = load_engine(paths, model, pick_device(config.device), dtype, _notice, rows=1)
-    return Session(engine, config, config.system)
+    engine, checkpoint = load_engine(paths, model, pick_device(config.device), dtype, _notice, rows=1)
+    return engine, checkpoint.path.parent.name
 
 
-@contextmanager
-def _open_remote(paths: Paths, model: str | None, config: ChatConfig) -> Iterator[tuple[RemoteSession, str]]:
-    """A session with a process of its own, which loads while the first question is typed; and with whom."""
+def _open_backend(paths: Paths, model: str | None, config: ChatConfig) -> ChatBackend:
+    """A model of a server, or one in a process of its own; not started.
+
+    Raises:
+        MissingError: there is no such model.
+        UsageError: no such variable for a key, or a URL that cannot be read.
+    """
+    if config.url is not None:
+        from nanochat.engine.elsewhere import ServerBackend
+
+        key = os.environ.get(config.api_key_env)
+        if key is None and config.api_key_env != ChatConfig().api_key_env:
+            raise UsageError(f"there is no environment variable {config.api_key_env}", "set it to the server's key")
+        return ServerBackend(config.url, model or "", key or "", config.api_key_env)
     from nanochat.checkpoints.selector import describe_place, resolve
-    from nanochat.engine.client import RemoteSession, Worker
+    from nanochat.engine.client import Worker
     from nanochat.engine.messages import Order
 
-    place = resolve(paths, model, _notice)
-    order = Order(paths=paths, selector=describe_place(place), device=config.device, dtype=config.dtype, rows=CHAT_ROWS)
-    worker = Worker(order)
-    worker.start()
+    place = describe_place(resolve(paths, model, _notice))
+    return Worker(Order(paths=paths, selector=place, device=config.device, dtype=config.dtype))
+
+
+def _converse(backend: ChatBackend, config: ChatConfig, paths: Paths, printer: Printer, logprobs: int | None) -> None:
+    """A conversation line by line with a model that loads while the first line is typed."""
+    from dataclasses import replace
+
+    from nanochat.commands.chat_lines import Lines, line_history
+    from nanochat.console.words import safe
+    from nanochat.engine.client import RemoteSession
+
+    backend.start()
     try:
-        yield RemoteSession(worker, config, config.system), describe_place(place)
+        session = RemoteSession(backend, replace(config, top_logprobs=logprobs or 0), config.system)
+        lines = Lines(session, printer, tokens=logprobs is not None)
+        if sys.stdin.isatty():
+            click.echo(f"{safe(backend.name)}; /help lists what can be said, /quit leaves", err=True)
+            if backend.local and ":base@" in backend.name:
+                _notice(BASE_NOTICE)
+        with line_history(paths.base / "chat_history", list(lines.commands)):
+            lines.run()
     finally:
-        worker.close()
+        backend.close()
 
 
 def _notice(line: str) -> None:
     click.echo(f"notice: {line}", err=True)
-
-
-def _answer(session: Session | RemoteSession, text: str, printer: _Printer) -> None:
-    """Print the answer as it comes. Interrupted, the part that was said stays in the conversation."""
-    with closing(session.ask(text)) as events:  # type: ignore[type-var]
-        for event in events:
-            printer.show(event)
-
-
-def _converse(session: Session | RemoteSession, printer: _Printer) -> None:
-    from nanochat.engine.client import WorkerDied
-
-    while True:
-        try:
-            line = _read_line().strip()
-        except EOFError:
-            click.echo(err=True)
-            return
-        except KeyboardInterrupt:  # at the prompt it only clears the line
-            click.echo(err=True)
-            continue
-        if line == "/quit":
-            return
-        if line == "/new":
-            session.reset()
-            click.echo("a new conversation", err=True)
-        elif line.startswith("/") and line[1:].isalpha():
-            click.echo(f"there is no {line}; /new starts over, /quit leaves", err=True)
-        elif line:
-            try:
-                _answer(session, line, printer)
-            except KeyboardInterrupt:
-                printer.end_line()
-                click.echo("stopped", err=True)
-            except (ContextError, WorkerDied) as error:
-                printer.end_line()
-                click.echo(f"error: {error.message}\nhint: {error.hint}", err=True)
-
-
-def _read_line() -> str:
-    if sys.stdout.isatty():
-        return input("> ")
-    click.echo("> ", nl=False, err=True)  # stdout is for answers
-    return input()
-
-
-@contextmanager
-def _line_history(path: Path) -> Iterator[None]:
-    """Arrow keys and earlier lines, where Python has readline; they are kept in a file of the user's own."""
-    try:
-        import readline
-    except ImportError:  # Windows
-        yield
-        return
-    with suppress(OSError):
-        readline.read_history_file(path)
-    readline.set_history_length(HISTORY_LINES)
-    try:
-        yield
-    finally:
-        with suppress(OSError):
-            path.touch(mode=0o600)
-            readline.write_history_file(path)
-
-
-class _Printer:
-    """Shows events: answers on stdout, everything else on stderr, or all of them as JSON lines on stdout."""
-
-    def __init__(self, *, as_json: bool) -> None:
-        self.as_json = as_json
-        self.mid_line = False
-
-    def show(self, event: SessionEvent) -> None:
-        """Print one event."""
-        from nanochat.engine.events import ContextTrimmed, TextDelta, ToolUsed
-
-        if self.as_json:
-            self._show_json(event)
-        elif isinstance(event, TextDelta):
-            text = printable(event.text)
-            click.echo(text, nl=False)
-            sys.stdout.flush()
-            self.mid_line = not text.endswith("\n") if text else self.mid_line
-        elif isinstance(event, ToolUsed):
-            result = "nothing" if event.result is None else event.result
-            self._note(f"[calculator: {event.expression} = {result}]")
-        elif isinstance(event, ContextTrimmed):
-            self.end_line()
-            click.echo(f"notice: the context is full; forgot the oldest turns ({event.turns})", err=True)
-        else:
-            self.end_line()
-
-    def end_line(self) -> None:
-        """Finish a line of the answer that has been begun."""
-        if self.mid_line:
-            click.echo()
-        self.mid_line = False
-
-    def _note(self, text: str) -> None:
-        """A dim line in between, for a person at a terminal only."""
-        if not sys.stderr.isatty():
-            return
-        if self.mid_line and sys.stdout.isatty():
-            click.echo(err=True)
-        text = printable(text).replace("\n", " ")
-        click.echo(text if is_plain(sys.stderr, os.environ) else click.style(text, dim=True), err=True)
-
-    def _show_json(self, event: SessionEvent) -> None:
-        from dataclasses import asdict
-
-        names = {
-            "TextDelta": "text",
-            "ToolUsed": "tool",
-            "ContextTrimmed": "trimmed",
-            "TurnFinished": "finished",
-        }
-        click.echo(json.dumps({"event": names[type(event).__name__], **asdict(event)}))
-        sys.stdout.flush()
-
-
-def printable(text: str) -> str:
-    """Text that cannot act on a terminal: control characters other than newline and tab are left out."""
-    return text.translate(_CONTROLS)

@@ -82,6 +82,8 @@ class ChatConfig(SamplingConfig):
         "auto",
         "Number format of the weights; auto is bfloat16 where it is fast; int8 is for large models on a CPU.",
     )
+    url: str | None = option(None, "Talk to a model of an OpenAI-compatible server; MODEL is its name there.")
+    api_key_env: str = option("OPENAI_API_KEY", "Environment variable that holds the key of that server.")
 
 
 GREEDY = SamplingConfig(temperature=0.0)

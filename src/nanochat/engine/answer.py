@@ -51,13 +51,15 @@ class Answer:
     Args:
         tokenizer: of the ids.
         stops: texts that end the answer; they are looked for in its text, not in tool calls.
+        sample: number that its events carry.
 
     Attributes:
         parts: the finished parts.
     """
 
-    def __init__(self, tokenizer: Tokenizer, stops: tuple[str, ...] = ()) -> None:
+    def __init__(self, tokenizer: Tokenizer, stops: tuple[str, ...] = (), sample: int = 0) -> None:
         self.tokenizer = tokenizer
+        self.sample = sample
         self.parts: list[Part] = []
         self._stops = StopTexts(stops)
         self._decoder = StreamDecoder(tokenizer)
@@ -90,7 +92,7 @@ class Answer:
         else:
             self._inside.append(token)
         if call:
-            yield ToolUsed(call.expression, call.result, call.latency_s)
+            yield ToolUsed(call.expression, call.result, call.latency_s, self.sample)
 
     def finish(self) -> Iterator[TextDelta | ToolUsed]:
         """Events of what was held back."""
@@ -105,7 +107,7 @@ class Answer:
     def _say(self, text: str) -> Iterator[TextDelta]:
         if text:
             self._piece += text
-            yield TextDelta(text)
+            yield TextDelta(text, self.sample)
 
     def _turn_to(self, kind: PartKind) -> Iterator[TextDelta]:
         """Close the part in progress and open one of another kind."""

@@ -7,108 +7,39 @@ told, and the next question starts it anew; the conversations are kept on this s
 
 from __future__ import annotations
 
-import multiprocessing
-import queue
 import threading
-from collections.abc import Iterator
-from contextlib import suppress
-from typing import Any
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
-from nanochat import errors
 from nanochat.config.chat import SamplingConfig
-from nanochat.engine.events import ContextTrimmed, SessionEvent, TurnFinished
-from nanochat.engine.messages import Ask, Ended, Failed, Loaded, Order, Said, Stop
+from nanochat.engine.backend import ChatBackend, ContextUse, Examination, Loaded, Question
+from nanochat.engine.events import ContextTrimmed, SessionEvent, TextDelta, TurnFinished
+from nanochat.engine.link import Link, WorkerReply
+from nanochat.engine.messages import Ask, Count, Examine, Order, Wanted
 from nanochat.errors import NanochatError
 from nanochat.tokenizer.conversation import Message
 
-END_WAIT_S = 2.0
-
-
-class WorkerDied(NanochatError):
-    """The process of the model is gone."""
-
-
-class _Link:
-    """One life of the process: it, the pipe to it, and who waits for what it says."""
-
-    def __init__(self, order: Order) -> None:
-        from nanochat.engine.worker import main
-
-        context = multiprocessing.get_context("spawn")
-        self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=main, args=(order, theirs), daemon=True, name="nanochat-model")
-        self.process.start()
-        theirs.close()
-        self.ready = threading.Event()
-        self.loaded: Loaded | None = None
-        self.failed: NanochatError | None = None
-        self._inboxes: dict[int, queue.SimpleQueue[Any]] = {}
-        self._lock = threading.Lock()
-        threading.Thread(target=self._read, daemon=True).start()
-
-    def open(self, number: int) -> queue.SimpleQueue[Any]:
-        """Where what is said to one question arrives."""
-        inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        with self._lock:
-            self._inboxes[number] = inbox
-            if self.failed:  # it ended before anybody could tell this inbox
-                inbox.put(self.failed)
-        return inbox
-
-    def close(self, number: int) -> None:
-        """Nobody waits for this any more."""
-        with self._lock:
-            self._inboxes.pop(number, None)
-
-    def send(self, message: Ask | Stop) -> None:
-        """Say something; that the process is dead is told by its end of the pipe."""
-        with suppress(OSError), self._lock:
-            self.pipe.send(message)
-
-    def _read(self) -> None:
-        """Hand out what the process says, until it ends."""
-        with suppress(EOFError, OSError):
-            while True:
-                for message in self.pipe.recv():
-                    with self._lock:
-                        self._hand_out(message)
-        self.process.join(END_WAIT_S)
-        code = self.process.exitcode
-        how = f"signal {-code}" if code and code < 0 else f"exit status {code}"
-        with self._lock:
-            self.failed = self.failed or WorkerDied(
-                f"the process of the model ended ({how})",
-                "ask again: it is started anew; where memory is short, try --dtype int8",
-            )
-            for inbox in self._inboxes.values():
-                inbox.put(self.failed)
-        self.ready.set()
-
-    def _hand_out(self, message: Said | Ended | Failed | Loaded) -> None:
-        if isinstance(message, Loaded):
-            self.loaded = message
-            self.ready.set()
-        elif isinstance(message, Failed) and message.number is None:
-            self.failed = _error(message)
-        elif inbox := self._inboxes.get(message.number or 0):
-            if isinstance(message, Failed):
-                inbox.put(_error(message))
-            else:
-                inbox.put(message.event if isinstance(message, Said) else message)
-
 
 class Worker:
-    """A model in a process of its own.
+    """A model in a process of its own: a `nanochat.engine.backend.ChatBackend`.
 
     Args:
         order: which model, and how.
     """
 
+    local = True
+
     def __init__(self, order: Order) -> None:
         self.order = order
-        self._link: _Link | None = None
+        self._link: Link | None = None
         self._lock = threading.Lock()
         self._numbers = 0
+
+    @property
+    def name(self) -> str:
+        """The place of what is loaded, or what was ordered."""
+        loaded = self._link.loaded if self._link else None
+        return loaded.place if loaded else self.order.selector or "the newest model"
 
     def start(self) -> None:
         """Begin to load; returns at once. Does nothing while the process lives."""
@@ -121,73 +52,109 @@ class Worker:
             NanochatError: it cannot be loaded, or the process has died.
         """
         link = self._link or self._alive()
-        if not link.ready.wait(timeout_s):
-            return None
+        link.wait(timeout_s)
         if link.failed:
             raise link.failed
         return link.loaded
 
-    def ask(
-        self, messages: tuple[Message, ...], text: str, config: SamplingConfig
-    ) -> Iterator[SessionEvent | tuple[Message, ...]]:
-        """Events of an answer, and then the conversation with it; to close the iterator stops the answer.
+    def ask(self, question: Question) -> WorkerReply:
+        """Answers on their way. Iterating raises what the engine raises, or that the process has died."""
+        return self._want(lambda number: Ask(number, question))
+
+    def count(self, messages: tuple[Message, ...], timeout_s: float | None = None) -> ContextUse:
+        """How much of the context a conversation takes; see `ChatBackend.count`.
 
         Raises:
-            NanochatError: what the engine raises, or that the process has died.
+            NanochatError: as `wait`; ConversationError; no answer in time.
         """
-        link = self._alive()
+        result = self._want(lambda number: Count(number, messages)).wait(timeout_s)
+        if not isinstance(result, ContextUse):
+            raise _late(timeout_s)
+        return result
+
+    def examine(
+        self, text: str, messages: tuple[Message, ...] = (), top: int = 0, timeout_s: float | None = None
+    ) -> Examination:
+        """How likely each token of a text is; see `ChatBackend.examine`.
+
+        Raises:
+            NanochatError: as `wait`; ContextError; ConversationError; no answer in time.
+        """
+        result = self._want(lambda number: Examine(number, text, messages, top)).wait(timeout_s)
+        if not isinstance(result, Examination):
+            raise _late(timeout_s)
+        return result
+
+    def models(self) -> tuple[str, ...]:
+        """Every checkpoint there is."""
+        from nanochat.checkpoints.listing import selectors
+
+        return selectors(self.order.paths)
+
+    def switch(self, model: str) -> None:
+        """Load another checkpoint, in the process that runs; what is being answered is answered by the old one.
+
+        Raises:
+            MissingError, UsageError: there is none of this name; nothing has changed.
+        """
+        from nanochat.checkpoints.selector import candidates
+
+        candidates(self.order.paths, model)
         with self._lock:
-            self._numbers += 1
-            number = self._numbers
-        inbox = link.open(number)
-        link.send(Ask(number, messages, text, config))
-        over = False
-        try:
-            while not over:
-                said = inbox.get()
-                over = isinstance(said, NanochatError | Ended)
-                if isinstance(said, NanochatError):
-                    raise said
-                yield said.messages if isinstance(said, Ended) else said
-        finally:
-            link.close(number)
-            if not over:
-                link.send(Stop(number))
+            self.order = replace(self.order, selector=model)
+            if self._link and self._link.failed:
+                self._link = None  # it ends by itself
+            elif self._link:
+                self._link.load(self.order)
+        self._alive()
 
     def close(self) -> None:
         """End the process."""
         with self._lock:
             link, self._link = self._link, None
-        if link is None:
-            return
-        link.process.terminate()
-        link.process.join(END_WAIT_S)
-        if link.process.is_alive():
-            link.process.kill()
-            link.process.join()
+        if link:
+            link.end("the model was closed")
 
-    def _alive(self) -> _Link:
+    def _want(self, wanted: Callable[[int], Wanted]) -> WorkerReply:
+        link = self._alive()
+        with self._lock:
+            self._numbers += 1
+            number = self._numbers
+        return WorkerReply(link, number, wanted(number))
+
+    def _alive(self) -> Link:
         """The process, started anew when it has died."""
         with self._lock:
             if self._link is None or not self._link.process.is_alive():
-                self._link = _Link(self.order)
+                self._link = Link(self.order)
             return self._link
 
 
 class RemoteSession:
-    """One conversation with a worker; as `nanochat.engine.session.Session` to whoever shows it.
+    """One conversation with a backend; as `nanochat.engine.session.Session` to whoever shows it.
 
     Args:
-        worker: started or not.
+        backend: started or not.
         config: how to sample, and the longest answer.
         system: text that goes before the first message.
     """
 
-    def __init__(self, worker: Worker, config: SamplingConfig, system: str | None = None) -> None:
-        self.worker = worker
+    def __init__(self, backend: ChatBackend, config: SamplingConfig, system: str | None = None) -> None:
+        self.backend = backend
         self.config = config
-        self._opening = (Message.text("system", system),) if system else ()
+        self._opening: tuple[Message, ...] = (Message.text("system", system),) if system else ()
         self.messages: tuple[Message, ...] = self._opening
+
+    @property
+    def system(self) -> str | None:
+        """The text before the first message."""
+        return self._opening[0].content if self._opening else None
+
+    @system.setter
+    def system(self, text: str | None) -> None:
+        turns = self.messages[len(self._opening) :]
+        self._opening = (Message.text("system", text),) if text else ()
+        self.messages = (*self._opening, *turns)
 
     def reset(self) -> None:
         """Start over."""
@@ -195,38 +162,45 @@ class RemoteSession:
 
     def restore(self, messages: tuple[Message, ...]) -> None:
         """Go on from another conversation, of whole turns."""
+        self._opening = messages[:1] if messages and messages[0].role == "system" else ()
         self.messages = messages
 
-    def ask(self, text: str) -> Iterator[SessionEvent]:
+    def take_back(self) -> str | None:
+        """Forget the last question with its answer; the question, None where there is none."""
+        if len(self.messages) < len(self._opening) + 2:
+            return None
+        question = self.messages[-2].content
+        self.messages = self.messages[:-2]
+        return question
+
+    def ask(self, text: str, *, tokens: bool = False) -> Iterator[SessionEvent]:
         """Send a message and stream the answer; closed early, what was said so far is kept.
 
         Raises:
-            NanochatError: as `Worker.ask`; the conversation is as before then.
+            NanochatError: as `ChatBackend.ask`; the conversation is as before then.
         """
-        said = ""
-        before, trimmed, ended = self.messages, 0, False
+        user = Message.text("user", text)
+        reply = self.backend.ask(Question(messages=(*self.messages, user), config=self.config, tokens=tokens))
+        said, kept, answer = "", self.messages, None
         try:
-            for event in self.worker.ask(before, text, self.config):
-                if isinstance(event, tuple):
-                    self.messages, ended = event, True
-                    continue
+            for event in reply:
                 if isinstance(event, ContextTrimmed):
-                    trimmed = event.turns
-                elif not isinstance(event, TurnFinished):
-                    said += getattr(event, "text", "")
+                    kept = (*self._opening, *kept[len(self._opening) + 2 * event.turns :])
+                elif isinstance(event, TextDelta):
+                    said += event.text
+                elif isinstance(event, TurnFinished) and (event.tokens or event.stop_reason != "cancelled"):
+                    answer = event.message
                 yield event
         except NanochatError:
-            ended = True
+            said, answer = "", None
             raise
         finally:
-            if not ended and said:  # stopped: what the worker still knows of it is not waited for
-                opening, turns = before[: len(self._opening)], before[len(self._opening) + 2 * trimmed :]
-                answer = (Message.text("user", text), Message.text("assistant", said))
-                self.messages = (*opening, *turns, *answer)
+            reply.close()
+            if answer is None and said:  # stopped: what the model still knows of it is not waited for
+                answer = Message.text("assistant", said)
+            if answer:
+                self.messages = (*kept, user, answer)
 
 
-def _error(message: Failed) -> NanochatError:
-    kind = getattr(errors, message.kind, None)
-    if not (isinstance(kind, type) and issubclass(kind, NanochatError)):
-        kind = NanochatError
-    return kind(message.message, message.hint)
+def _late(timeout_s: float | None) -> NanochatError:
+    return NanochatError(f"no answer from the model within {timeout_s:g} s", "ask again when it is less busy")

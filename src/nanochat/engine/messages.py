@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
-from nanochat.config.chat import SamplingConfig
+from nanochat.engine.backend import ContextUse, Examination, Loaded, Question
 from nanochat.engine.events import SessionEvent
 from nanochat.runtime.paths import Paths
 from nanochat.tokenizer.conversation import Message
@@ -20,6 +21,7 @@ class Order:
         selector: `d12:sft@650`; None is the newest.
         rows: answers at the same time; None is as many as memory allows.
         threads: CPU threads; 0 uses every core.
+        log: file for what the process writes, where a terminal is no place for it; None leaves stderr as it is.
     """
 
     paths: Paths
@@ -28,42 +30,60 @@ class Order:
     dtype: Literal["auto", "float32", "bfloat16", "int8"] = "auto"
     rows: int | None = None
     threads: int = 0
+    log: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Load this, in place of what was loaded before; `number` tells orders apart."""
+
+    number: int
+    order: Order
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """Answer a text that comes after these messages."""
+    """Answer a question."""
+
+    number: int
+    question: Question
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """Tell how much of the context a conversation takes."""
 
     number: int
     messages: tuple[Message, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Examine:
+    """Tell how likely a text is; see `nanochat.engine.backend.ChatBackend.examine`."""
+
+    number: int
     text: str
-    config: SamplingConfig
+    messages: tuple[Message, ...]
+    top: int
 
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Nobody wants the rest of an answer."""
+    """Nobody wants the rest of what was asked for."""
 
     number: int
 
 
+Wanted = Ask | Count | Examine
+ToWorker = Load | Wanted | Stop
+
+
 @dataclass(frozen=True, slots=True)
-class Loaded:
-    """The model is ready.
+class Ready:
+    """An order has been loaded."""
 
-    Attributes:
-        place: `d12:sft@650`.
-        device: where it computes.
-        dtype: of its weights.
-        context: tokens of prompt and answer together.
-        notices: lines a person should read.
-    """
-
-    place: str
-    device: str
-    dtype: str
-    context: int
-    notices: tuple[str, ...]
+    number: int
+    loaded: Loaded
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,17 +96,20 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """An answer is over; `messages` are the conversation with it."""
+    """What was asked for is complete; `result` is what it was, unless that has been told as events."""
 
     number: int
-    messages: tuple[Message, ...]
+    result: ContextUse | Examination | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """An error, by the name of its class; of one answer, or of everything where `number` is None."""
+    """An error, by the name of its class; of one thing that was asked for, or of everything where `number` is None."""
 
     number: int | None
     kind: str
     message: str
     hint: str
+
+
+FromWorker = Ready | Said | Ended | Failed

@@ -59,23 +59,34 @@ class Row:
         return min(self.request.config.max_new_tokens - self.generated, self._context - len(self.ids))
 
     def begin(self) -> list[GenerationStep]:
-        """The steps of the prefix that the answer must have."""
-        return self._force(self.request.prefix)
+        """The steps of the prefix that the answer must have.
+
+        Results of tools are part of it: only a call that its last token completes is answered here.
+        """
+        prefix = self.request.prefix
+        return [*self._force(prefix[:-1], answers=False), *self._force(prefix[-1:])]
 
     def take(self, choice: Choice) -> list[GenerationStep]:
         """The step of a chosen token, and of those that are forced in behind it."""
         return self._add(choice.token, forced=False, logprob=choice.logprob, top=choice.top)
 
-    def _force(self, tokens: tuple[int, ...] | list[int]) -> list[GenerationStep]:
+    def _force(self, tokens: tuple[int, ...] | list[int], *, answers: bool = True) -> list[GenerationStep]:
         steps: list[GenerationStep] = []
         for token in tokens:
             if self.stop_reason is None:
-                steps += self._add(token, forced=True)
+                steps += self._add(token, forced=True, answers=answers)
         return steps
 
     def _add(
-        self, token: int, *, forced: bool, logprob: float = 0.0, top: tuple[tuple[int, float], ...] = ()
+        self,
+        token: int,
+        *,
+        forced: bool,
+        logprob: float = 0.0,
+        top: tuple[tuple[int, float], ...] = (),
+        answers: bool = True,
     ) -> list[GenerationStep]:
+        """The step of a token, and, if calls are to be answered, those of the result of one that it completes."""
         self.ids.append(token)
         call = self._tools.push(token)
         step = GenerationStep(self.number, token, forced, logprob, top, call)
@@ -85,7 +96,7 @@ class Row:
         self.stop_reason = self._reason(token)
         if self.stop_reason:
             return [GenerationStep(self.number, token, forced, logprob, top, call, self.stop_reason)]
-        return [step, *self._force(self._tools.forced(call))] if call else [step]
+        return [step, *self._force(self._tools.forced(call))] if call and answers else [step]
 
     def _reason(self, token: int) -> StopReason | None:
         """Why the answer ends with this token."""

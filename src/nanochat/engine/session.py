@@ -14,13 +14,14 @@ from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass
 
 from nanochat.config.chat import SamplingConfig
+from nanochat.engine.backend import ContextUse
 from nanochat.engine.engine import Engine
 from nanochat.engine.events import ContextTrimmed, SessionEvent, TurnFinished
-from nanochat.engine.stream import Stream
+from nanochat.engine.stream import SampleStream, Stream
 from nanochat.errors import ContextError
 from nanochat.tokenizer.conversation import Conversation, Message
 from nanochat.tokenizer.render import render, render_for_completion
-from nanochat.tokenizer.special import ASSISTANT_END, OUTPUT_END, OUTPUT_START, PYTHON_END, PYTHON_START
+from nanochat.tokenizer.special import ASSISTANT_END
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +95,12 @@ class Session:
             ContextError: the message alone is longer than the context; nothing is forgotten then.
         """
         user = Message.text("user", text)
-        prompt, forgotten = self._fit(user)
+        prompt, forgotten = self.fit(user)
         if forgotten:
             del self._turns[:forgotten]
             yield ContextTrimmed(forgotten)
         stream = Stream(self.engine, prompt, self.config, stop=stop)
+        (said,) = stream.samples
         answered = False
         try:
             for event in stream:
@@ -106,26 +108,47 @@ class Session:
                 yield event
         finally:
             stream.close()
-            if answered or stream.tokens:
-                self._turns.append(self._turn(user, stream))
-                self._known[self._turns[-1].answer] = self._turns[-1].ids
+            if answered or said.ids:
+                self._turns.append(_Turn(user, said.answer.message(), self.remember(said)))
 
-    def _fit(self, user: Message) -> tuple[list[int], int]:
-        """The prompt that ends with this message, and how many of the oldest turns it has no room for."""
+    def remember(self, said: SampleStream) -> tuple[int, ...]:
+        """Keep the ids of an answer, with its end, for when it is part of a prompt."""
+        message, ids = said.answer.message(), said.closed_ids()
+        end = self.engine.tokenizer.special(ASSISTANT_END)
+        self._known[message] = self._encoded(message) if ids is None else (*ids, end)
+        return self._known[message]
+
+    def use(self, user: Message) -> ContextUse:
+        """How full the context is with the next question."""
+        prompt, forgotten = self._fitted(user)
+        return ContextUse(len(prompt), self.engine.context, forgotten)
+
+    def fit(self, user: Message) -> tuple[list[int], int]:
+        """The prompt that ends with this message, and how many of the oldest turns it has no room for.
+
+        Raises:
+            ContextError: the message alone is longer than the context.
+        """
+        prompt, forgotten = self._fitted(user)
         context = self.engine.context
-        # Room for an answer is worth more than old turns: up to a quarter of the context.
-        room = max(1, min(self.config.max_new_tokens, context // 4))
-        for forgotten in range(len(self._turns) + 1):
-            prompt = self._prompt(user, forgotten)
-            if len(prompt) + room <= context:
-                return prompt, forgotten
         if len(prompt) >= context:
             excess = len(prompt) - context + 1
             raise ContextError(
                 f"the message is {excess} tokens too long: it makes {len(prompt)}, the context has {context}",
                 f"shorten it by about {excess * len(user.content) // len(prompt) + 1} characters",
             )
-        return prompt, len(self._turns)  # less room than wished for, but some
+        return prompt, forgotten
+
+    def _fitted(self, user: Message) -> tuple[list[int], int]:
+        """As `fit`, also where the message alone is too long."""
+        context = self.engine.context
+        # Room for an answer is worth more than old turns: up to a quarter of the context.
+        room = max(1, min(self.config.max_new_tokens, context // 4))
+        for forgotten in range(len(self._turns) + 1):
+            prompt = self._prompt(user, forgotten)
+            if len(prompt) + room <= context:
+                break
+        return prompt, forgotten  # at the worst less room than wished for, but some
 
     def _prompt(self, user: Message, forgotten: int) -> list[int]:
         """The ids of the turns that are kept, then the question."""
@@ -136,17 +159,6 @@ class Session:
             question = render_for_completion(tokenizer, Conversation((*system, asked)))
             ids += (question if not ids else question[1:]) + list(answered)  # only the first one brings its bos
         return ids
-
-    def _turn(self, user: Message, stream: Stream) -> _Turn:
-        """A question and what was said to it, closed where it was cut."""
-        special = self.engine.tokenizer.special
-        message = stream.answer.message()
-        if stream.answer.stopped:  # the ids hold the beginning of the stop text
-            return _Turn(user, message, self._encoded(message))
-        closers = {special(PYTHON_START): special(PYTHON_END), special(OUTPUT_START): special(OUTPUT_END)}
-        marks = [token for token in stream.tokens if token in closers or token in closers.values()]
-        closing = [closers[marks[-1]]] if marks and marks[-1] in closers else []
-        return _Turn(user, message, (*stream.tokens, *closing, special(ASSISTANT_END)))
 
     def _encoded(self, answer: Message) -> tuple[int, ...]:
         """The ids of an answer that was not generated here."""

@@ -13,11 +13,28 @@ import signal
 import threading
 import traceback
 from collections import OrderedDict
+from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nanochat.engine.messages import Ask, Ended, Failed, Loaded, Order, Said, Stop
+from nanochat.engine.backend import ContextUse, Examination, Loaded
+from nanochat.engine.events import ContextTrimmed, TextDelta, Tokens, merged, nothing_said
+from nanochat.engine.messages import (
+    Ask,
+    Count,
+    Ended,
+    Failed,
+    FromWorker,
+    Load,
+    Order,
+    Ready,
+    Said,
+    Stop,
+    Wanted,
+)
 from nanochat.errors import NanochatError
 from nanochat.tokenizer.conversation import Message
 
@@ -25,27 +42,57 @@ if TYPE_CHECKING:
     from nanochat.engine.engine import Engine
 
 KNOWN_ANSWERS = 256  # whose ids are remembered, so that a conversation goes on without being read again
+STOP_CHECK_S = 0.05  # while the model loads
 
 
-def main(order: Order, pipe: Connection) -> None:
-    """Serve until the pipe ends."""
+def main(pipe: Connection, log: Path | None) -> None:
+    """Serve until the pipe ends; what is written to stdout and stderr meanwhile goes to the end of `log`."""
+    if log:
+        with suppress(OSError), log.open("ab") as file:  # else where they went before: it is no reason not to answer
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the front-end, which says what is to stop
-    outbox: queue.SimpleQueue[object] = queue.SimpleQueue()
+    outbox: queue.SimpleQueue[FromWorker] = queue.SimpleQueue()
     threading.Thread(target=_send, args=(pipe, outbox), daemon=True).start()
-    server = _Server(order, outbox)
-    threading.Thread(target=server.load, daemon=True).start()
+    server = _Server(outbox)
     while True:
         try:
             message = pipe.recv()
         except (EOFError, OSError):
             os._exit(0)  # at once, in the middle of whatever the other threads do
-        if isinstance(message, Ask):
-            server.begin(message)
-        else:
+        if isinstance(message, Load):
+            server.load(message)
+        elif isinstance(message, Stop):
             server.stop(message)
+        else:
+            server.begin(message)
 
 
-def _send(pipe: Connection, outbox: queue.SimpleQueue[object]) -> None:
+def in_lots(messages: Sequence[FromWorker]) -> list[FromWorker]:
+    """The same with fewer messages: more text of an answer joins what there is of it, and tokens do likewise."""
+    lot: list[FromWorker] = []
+    places: dict[tuple[int, int, type], int] = {}  # where text or tokens of an answer can still be added to
+    for message in messages:
+        event = message.event if isinstance(message, Said) else None
+        if isinstance(message, Said) and event and not isinstance(event, ContextTrimmed):
+            key = (message.number, event.sample, type(event))
+            if key in places:
+                place = places[key]
+                before = lot[place]
+                assert isinstance(before, Said) and not isinstance(before.event, ContextTrimmed)
+                both = merged(before.event, event)
+                assert both
+                lot[place] = Said(message.number, both)
+                continue
+            if isinstance(event, TextDelta | Tokens):
+                places[key] = len(lot)
+            else:  # nothing moves past a tool call or an end
+                places = {other: place for other, place in places.items() if other[:2] != key[:2]}
+        lot.append(message)
+    return lot
+
+
+def _send(pipe: Connection, outbox: queue.SimpleQueue[FromWorker]) -> None:
     """All that has come in since the last lot, as one lot."""
     while True:
         lot = [outbox.get()]
@@ -53,85 +100,108 @@ def _send(pipe: Connection, outbox: queue.SimpleQueue[object]) -> None:
             while True:
                 lot.append(outbox.get_nowait())
         try:
-            pipe.send(lot)
+            pipe.send(in_lots(lot))
         except OSError:
             os._exit(0)
         if any(isinstance(message, Failed) and message.number is None for message in lot):
             os._exit(1)
 
 
+@dataclass(slots=True)
+class _Model:
+    """One that is being loaded, or has been."""
+
+    order: Order
+    engine: Engine | None = None
+    ready: threading.Event = field(default_factory=threading.Event)
+    known: OrderedDict[Message, tuple[int, ...]] = field(default_factory=OrderedDict)
+
+
 class _Server:
-    """Answers, each in a thread of its own; the engine generates them together."""
+    """What is asked for, each in a thread of its own; the engine generates answers together."""
 
-    def __init__(self, order: Order, outbox: queue.SimpleQueue[object]) -> None:
-        self.order = order
+    def __init__(self, outbox: queue.SimpleQueue[FromWorker]) -> None:
         self.outbox = outbox
-        self._engine: Engine | None = None
-        self._loaded = threading.Event()
+        self._model: _Model | None = None
         self._stops: dict[int, threading.Event] = {}
-        self._known: OrderedDict[Message, tuple[int, ...]] = OrderedDict()
 
-    def load(self) -> None:
-        """Load the model, and say so."""
+    def load(self, message: Load) -> None:
+        """Load a model in the background; what is asked from now on is for it."""
+        self._model = _Model(message.order)
+        threading.Thread(target=self._load, args=(message.number, self._model), daemon=True).start()
+
+    def begin(self, wanted: Wanted) -> None:
+        """Do something in a new thread."""
+        assert self._model is not None
+        stop = self._stops[wanted.number] = threading.Event()
+        threading.Thread(target=self._do, args=(wanted, self._model, stop), daemon=True).start()
+
+    def stop(self, message: Stop) -> None:
+        """End something that is still going on."""
+        if event := self._stops.get(message.number):
+            event.set()
+
+    def _load(self, number: int, model: _Model) -> None:
         try:
-            self.outbox.put(self._load())
+            self.outbox.put(Ready(number, _load(model)))
         except NanochatError as error:
             self.outbox.put(Failed(None, type(error).__name__, error.message, error.hint))
         except BaseException as error:
             traceback.print_exc()
             self.outbox.put(_failed(None, error))
         else:
-            self._loaded.set()
+            model.ready.set()
 
-    def begin(self, ask: Ask) -> None:
-        """Answer in a new thread."""
-        self._stops[ask.number] = threading.Event()
-        threading.Thread(target=self._answer, args=(ask,), daemon=True).start()
-
-    def stop(self, message: Stop) -> None:
-        """End an answer that is still going on."""
-        if event := self._stops.get(message.number):
-            event.set()
-
-    def _load(self) -> Loaded:
-        import torch
-
-        from nanochat.checkpoints.selector import describe_place
-        from nanochat.engine.load import load_engine
-        from nanochat.runtime.devices import pick_device, pick_threads
-
-        order = self.order
-        torch.set_num_threads(pick_threads(order.threads))
-        device = pick_device(order.device)
-        dtype = None if order.dtype == "auto" else getattr(torch, order.dtype)
-        notices: list[str] = []
-        self._engine, checkpoint = load_engine(
-            order.paths, order.selector, device, dtype, notices.append, rows=order.rows
-        )
-        said = str(dtype or self._engine.model.compute_dtype).removeprefix("torch.")
-        return Loaded(describe_place(checkpoint.path), device, said, self._engine.context, tuple(notices))
-
-    def _answer(self, ask: Ask) -> None:
-        from nanochat.engine.session import Session
-
-        self._loaded.wait()
-        assert self._engine is not None
-        stop = self._stops[ask.number]
+    def _do(self, wanted: Wanted, model: _Model, stop: threading.Event) -> None:
         try:
-            session = Session(self._engine, ask.config, known=self._known)
-            session.restore(ask.messages)
-            for event in session.ask(ask.text, stop):
-                self.outbox.put(Said(ask.number, event))
-            while len(self._known) > KNOWN_ANSWERS:
-                self._known.popitem(last=False)
-            self.outbox.put(Ended(ask.number, session.messages))
+            while not (model.ready.wait(STOP_CHECK_S) or stop.is_set()):
+                pass
+            result = None
+            if model.engine:
+                result = self._result(wanted, model, model.engine, stop)
+            elif isinstance(wanted, Ask):
+                for sample in range(wanted.question.samples):
+                    self.outbox.put(Said(wanted.number, nothing_said(sample)))
+            self.outbox.put(Ended(wanted.number, result))
         except NanochatError as error:
-            self.outbox.put(Failed(ask.number, type(error).__name__, error.message, error.hint))
+            self.outbox.put(Failed(wanted.number, type(error).__name__, error.message, error.hint))
         except BaseException as error:
             traceback.print_exc()
-            self.outbox.put(_failed(ask.number, error))
+            self.outbox.put(_failed(wanted.number, error))
         finally:
-            self._stops.pop(ask.number, None)
+            self._stops.pop(wanted.number, None)
+
+    def _result(
+        self, wanted: Wanted, model: _Model, engine: Engine, stop: threading.Event
+    ) -> ContextUse | Examination | None:
+        from nanochat.engine.answering import answer, count, examine
+
+        if isinstance(wanted, Count):
+            return count(engine, wanted.messages)
+        if not isinstance(wanted, Ask):
+            return examine(engine, wanted.text, wanted.messages, wanted.top, stop)
+        for event in answer(engine, wanted.question, stop, model.known):
+            self.outbox.put(Said(wanted.number, event))
+        while len(model.known) > KNOWN_ANSWERS:
+            model.known.popitem(last=False)
+        return None
+
+
+def _load(model: _Model) -> Loaded:
+    import torch
+
+    from nanochat.checkpoints.selector import describe_place
+    from nanochat.engine.load import load_engine
+    from nanochat.runtime.devices import pick_device, pick_threads
+
+    order = model.order
+    torch.set_num_threads(pick_threads(order.threads))
+    device = pick_device(order.device)
+    dtype = None if order.dtype == "auto" else getattr(torch, order.dtype)
+    notices: list[str] = []
+    model.engine, checkpoint = load_engine(order.paths, order.selector, device, dtype, notices.append, rows=order.rows)
+    said = str(dtype or model.engine.model.compute_dtype).removeprefix("torch.")
+    return Loaded(describe_place(checkpoint.path), device, said, model.engine.context, tuple(notices))
 
 
 def _failed(number: int | None, error: BaseException) -> Failed:
@@ -140,4 +210,6 @@ def _failed(number: int | None, error: BaseException) -> Failed:
 
     if is_out_of_memory(error):
         return Failed(number, "OutOfMemoryError", "memory has run out", "try --dtype int8, or a smaller model")
-    return Failed(number, "NanochatError", f"the engine failed: {error!r}", "this is a bug; its trace stands above")
+    return Failed(
+        number, "NanochatError", f"the engine failed: {error!r}", "this is a bug; its trace was printed or logged"
+    )

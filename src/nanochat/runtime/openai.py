@@ -1,7 +1,8 @@
 """An OpenAI-compatible server, as one who asks it sees it.
 
 Covered: a bounded number of tries, each within a time limit as a whole and of bounded size, waits that the server asks
-for, and a key that is sent to this server alone and stands in no message. Redirects are refused. Not covered: streams.
+for, and a key that is sent to this server alone and stands in no message. Redirects are refused. Answers that are
+shown while they come are `openai_stream`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from nanochat.errors import NanochatError, UsageError
@@ -22,6 +24,83 @@ MAX_ANSWER_BYTES = 4_000_000
 
 class ServerError(NanochatError):
     """The server cannot be asked any more."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Address:
+    """Where a server is, and how its errors are told.
+
+    Attributes:
+        url: as it was given, with or without /v1.
+        key: sent as bearer token, and never part of a message; empty sends none.
+        key_name: variable that holds the key.
+        model_flag: what names the model on the command line.
+
+    Raises:
+        UsageError: a key that no header can hold, or a URL that cannot be read.
+    """
+
+    url: str
+    key: str = field(default="", repr=False)
+    key_name: str = "OPENAI_API_KEY"
+    model_flag: str = "--url-model"
+
+    def __post_init__(self) -> None:
+        import httpx2
+
+        if any(not "!" <= char <= "~" for char in self.key):
+            raise UsageError(f"{self.key_name} holds a character that no key has", "set it again, without line breaks")
+        try:
+            url = httpx2.URL(self.base)
+        except (httpx2.InvalidURL, ValueError) as error:
+            raise UsageError(f"{self.url!a} is no URL: {error}", "try --url http://localhost:8080") from None
+        if url.scheme not in ("http", "https") or not url.host:
+            raise UsageError(f"{self.url!a} is no URL: it needs http:// and a host", "try --url http://localhost:8080")
+
+    @property
+    def base(self) -> str:
+        """What paths such as /models are appended to."""
+        base = self.url.rstrip("/").removesuffix("/chat/completions")
+        return base if re.search(r"/v\d+$", base) else f"{base}/v1"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Those of every request."""
+        return {"Authorization": f"Bearer {self.key}"} if self.key else {}
+
+    def clean(self, error: object) -> str:
+        """The text of an error without the key."""
+        text = str(error)
+        return text.replace(self.key, "***") if self.key else text
+
+    def unreachable(self, error: object) -> ServerError:
+        """Nothing answers."""
+        return ServerError(
+            f"nothing answers at {self.base} ({self.clean(error)})", "start the server, or leave out --url"
+        )
+
+    def refusal(self, status: int, data: bytes) -> ServerError:
+        """An answer that another try cannot mend."""
+        said = " ".join(data[:200].decode("utf-8", "replace").split())
+        hint = f"set {self.key_name}" if status in (401, 403) else f"check --url and {self.model_flag}"
+        return ServerError(f"{self.base} refuses: status {status} {self.clean(ascii(said))}", hint)
+
+    def exhausted(self, trouble: str) -> ServerError:
+        """No try has helped."""
+        return ServerError(
+            f"{self.base} gave no answer in {TRIES} tries: {trouble}", "is it overloaded? try again later"
+        )
+
+
+def passes(status: int) -> bool:
+    """Whether another try may meet another status."""
+    return status in (408, 429) or status >= 500
+
+
+def asked_wait_s(headers: Mapping[str, str]) -> float:
+    """The seconds of Retry-After, no more than are sensible; 0 for none."""
+    wait = headers.get("Retry-After", "")
+    return min(float(wait), LONGEST_WAIT_S) if wait.isdecimal() else 0.0
 
 
 class Server:
@@ -43,21 +122,12 @@ class Server:
     ) -> None:
         import httpx2
 
-        if any(not "!" <= char <= "~" for char in key):
-            raise UsageError("OPENAI_API_KEY holds a character that no key has", "set it again, without line breaks")
-        base = url.rstrip("/").removesuffix("/chat/completions")
-        self._base = base if re.search(r"/v\d+$", base) else f"{base}/v1"
+        self._address = Address(url=url, key=key)
         self._model = model
-        self._key = key
         self._timeout_s = timeout_s
         self._sleep = sleep
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
         timeout = httpx2.Timeout(timeout_s, connect=min(10.0, timeout_s))
-        try:
-            httpx2.URL(self._base)
-            self._client = httpx2.Client(headers=headers, timeout=timeout)
-        except (httpx2.InvalidURL, ValueError) as error:
-            raise UsageError(f"{url!a} is no URL: {error}", "try --url http://localhost:8080") from None
+        self._client = httpx2.Client(headers=self._address.headers, timeout=timeout)
 
     def close(self) -> None:
         """Let go of the connections."""
@@ -70,11 +140,10 @@ class Server:
             ServerError: no usable answer after all tries, or one that another try cannot mend.
         """
         if not self._model:
-            listed = self._request("GET", "/models").get("data")
-            first = listed[0].get("id") if isinstance(listed, list) and listed and isinstance(listed[0], dict) else None
-            if not isinstance(first, str):
-                raise ServerError(f"{self._base} lists no models", "name one with --url-model")
-            self._model = first
+            listed = model_names(self._request("GET", "/models"))
+            if not listed:
+                raise ServerError(f"{self._address.base} lists no models", "name one with --url-model")
+            self._model = listed[0]
         body = {
             "model": self._model,
             "messages": [{"role": "user", "content": prompt}],
@@ -98,31 +167,25 @@ class Server:
             try:
                 status, data, wait_s = self._fetch(method, path, body)
             except httpx2.ConnectError as error:
-                raise ServerError(
-                    f"nothing answers at {self._base} ({self._clean(error)})", "start the server, or leave out --url"
-                ) from None
+                raise self._address.unreachable(error) from None
             except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-                trouble = self._clean(error) or type(error).__name__
+                trouble = self._address.clean(error) or type(error).__name__
                 continue
             if status == 200:
-                return _object(data)
+                return json_object(data)
             trouble = f"status {status}"
-            if status not in (408, 429) and status < 500:
-                said = " ".join(data[:200].decode("utf-8", "replace").split())
-                hint = "set OPENAI_API_KEY" if status in (401, 403) else "check --url and --url-model"
-                raise ServerError(f"{self._base} refuses: {trouble} {self._clean(ascii(said))}", hint)
+            if not passes(status):
+                raise self._address.refusal(status, data)
             if wait_s and attempt < TRIES - 1:
-                self._sleep(min(wait_s, LONGEST_WAIT_S))
-        raise ServerError(
-            f"{self._base} gave no answer in {TRIES} tries: {trouble}", "is it overloaded? try again later"
-        )
+                self._sleep(wait_s)
+        raise self._address.exhausted(trouble)
 
     def _fetch(self, method: str, path: str, body: Any) -> tuple[int, bytes, float]:
         """Status, body and the seconds of Retry-After; the whole within the time limit."""
         import httpx2
 
         deadline = time.monotonic() + self._timeout_s
-        with self._client.stream(method, self._base + path, json=body) as response:
+        with self._client.stream(method, self._address.base + path, json=body) as response:
             data = b""
             for piece in response.iter_bytes():
                 data += piece
@@ -130,15 +193,17 @@ class Server:
                     raise httpx2.ReadError(f"an answer of more than {MAX_ANSWER_BYTES:,} bytes")
                 if time.monotonic() > deadline:
                     raise httpx2.ReadTimeout(f"the answer took more than {self._timeout_s:g} s")
-            wait = response.headers.get("Retry-After", "")
-            return response.status_code, data, float(wait) if wait.isdecimal() else 0.0
-
-    def _clean(self, error: object) -> str:
-        text = str(error)
-        return text.replace(self._key, "***") if self._key else text
+            return response.status_code, data, asked_wait_s(response.headers)
 
 
-def _object(data: bytes) -> dict[str, Any]:
+def model_names(listed: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names in an answer to GET /models."""
+    data = listed.get("data")
+    entries = data if isinstance(data, list) else []
+    return tuple(entry["id"] for entry in entries if isinstance(entry, dict) and isinstance(entry.get("id"), str))
+
+
+def json_object(data: bytes | str) -> dict[str, Any]:
     """A JSON object; empty for anything else."""
     try:
         value = json.loads(data)
