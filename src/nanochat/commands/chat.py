@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import stat
 import sys
@@ -93,8 +94,19 @@ def chat(
     if once:
         question = _question(text, config.value, logprobs, complete=complete)
         _print_answer(_answer(paths, model, config.value, question), printer)
+    elif _is_screen(plain=plain or as_json or as_lines):
+        from nanochat.commands.chat_screen import open_screen
+
+        served = functools.partial(_open_backend, paths, config=config.value) if config.value.url is not None else None
+        open_screen(paths, model, config.value, served)
     else:
         _converse(_open_backend(paths, model, config.value), config.value, paths, printer, logprobs)
+
+
+def _is_screen(*, plain: bool) -> bool:
+    """Whether there is a terminal that can be drawn on, and nobody wants less."""
+    terminal = sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+    return terminal and not plain
 
 
 def _read_prompt(prompt: str | None) -> str:

@@ -30,6 +30,8 @@ SECTIONS: dict[str, str] = {
     "bench.infer": "nanochat.config.bench:BenchInferConfig",
     "bench.matmul": "nanochat.config.bench:BenchMatmulConfig",
     "chat": "nanochat.config.chat:ChatConfig",
+    "chat.screen": "nanochat.config.chat_screen:ChatScreenConfig",
+    "chat.keys": "nanochat.config.chat_screen:ChatKeysConfig",
 }
 
 
