@@ -56,6 +56,38 @@ def test_stages_refuse_their_own() -> None:
     assert PocketDataConfig().size > 0
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("conversations", 0),
+        ("epochs", 0.0),
+        ("epochs", math.inf),
+        ("sequence_len", 15),
+        ("eval_problems", 0),
+        ("eval_new_tokens", 0),
+        ("matrix_lr", -0.1),
+        ("embedding_lr", math.nan),
+        ("lr_scale", -1.0),
+        ("beta", 0.0),
+        ("preference_lr_scale", 0.0),
+        ("lora_rank", -1),
+        ("lora_alpha", 0.0),
+        ("lora_lr", math.inf),
+    ],
+)
+def test_sft_refuses(name: str, value: Any) -> None:
+    with pytest.raises(UsageError) as caught:
+        SftConfig(**{name: value})
+    assert f"{name} ({value})" in caught.value.message
+    assert f"--{name.replace('_', '-')}" in caught.value.hint
+
+
+def test_samples_are_taken_with_validations_unless_otherwise_said() -> None:
+    assert SftConfig(eval_every=7).samples_every == 7
+    assert SftConfig(eval_every=7, sample_every=0).samples_every == 0
+    assert BaseTrainConfig(eval_every=7).samples_every == 2000
+
+
 def test_micro_steps() -> None:
     assert BaseTrainConfig(device_batch_size=32).micro_steps(2048, 2**19) == 8
     assert BaseTrainConfig(device_batch_size=0).micro_steps(2048, 2**19) == 256  # at most: rows are yet to be chosen

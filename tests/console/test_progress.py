@@ -286,6 +286,18 @@ def test_notices_and_scores_of_a_single_evaluation() -> None:
     assert screen.lines == ["  all is well", "  warning: no C++ compiler", "  sft   facts 50%  core 0.123"]
 
 
+def test_scores_during_training_name_their_step() -> None:
+    screen = Screen("sft", terminal=False)
+    with screen.show:
+        for at in (250, 500):
+            screen.show(Evaluated(stage="sft", step=at, name="val_bpb", value=0.6))
+            screen.show(Evaluated(stage="sft", step=at, name="val/facts", value=0.5, n=10))
+            screen.show(Evaluated(stage="sft", step=at, name="val/score", value=0.45))
+            screen.show(step("sft", at + 1, 600))
+    lines = [line for line in screen.lines if "facts" in line]
+    assert lines == ["  sft step 250  facts 50%  score 0.450", "  sft step 500  facts 50%  score 0.450"]
+
+
 def test_warnings_are_yellow_on_a_terminal() -> None:
     screen = Screen("base")
     with screen.show:

@@ -62,10 +62,37 @@ def test_scores_come_from_events_when_there_is_no_file(tmp_path: Path) -> None:
     assert stage.val_bpb == (1.5,)
 
 
-def test_the_newest_answer_to_a_prompt_counts(tmp_path: Path) -> None:
-    old, new = ({"step": n, "prompt": "Hi", "answer": answer} for n, answer in ((1, "x"), (2, "Hello")))
-    lines(tmp_path / "sft" / "samples.jsonl", old, new)
-    assert [(s.prompt, s.answer) for s in collect(tmp_path).stages[0].samples] == [("Hi", "Hello")]
+def test_answers_come_by_prompt_and_step_and_the_newest_of_a_step_counts(tmp_path: Path) -> None:
+    told = [(1, "Hi", "x"), (1, "Who?", "y"), (2, "Hi", "Hello"), (2, "Who?", "z"), (2, "Hi", "Hello!")]
+    records = [{"step": n, "prompt": prompt, "answer": answer} for n, prompt, answer in told]
+    lines(tmp_path / "sft" / "samples.jsonl", *records)
+    samples = collect(tmp_path).stages[0].samples
+    assert [(s.prompt, s.step, s.answer) for s in samples] == [
+        ("Hi", 1, "x"),
+        ("Hi", 2, "Hello!"),
+        ("Who?", 1, "y"),
+        ("Who?", 2, "z"),
+    ]
+
+
+def test_what_is_scored_during_training_is_no_score_of_the_table(tmp_path: Path) -> None:
+    told = [
+        (3, "val_bpb", 0.5, 0),
+        (3, "val/facts", 0.25, 8),
+        (3, "val_loss", 0.69, 0),
+        (6, "val/facts", 0.5, 8),
+        (6, "val/facts", 0.75, 8),
+        (6, "facts", 1.0, 100),
+    ]
+    events = [{"event": "Evaluated", "step": s, "name": name, "value": v, "n": n} for s, name, v, n in told]
+    lines(tmp_path / "sft" / "events.jsonl", *events)
+    (stage,) = collect(tmp_path).stages
+    assert list(stage.tasks) == ["facts"]
+    assert [(s.step, s.name, s.value) for s in stage.scored] == [
+        (3, "facts", 0.25),
+        (3, "val_loss", 0.69),
+        (6, "facts", 0.75),
+    ]
 
 
 ODD = [

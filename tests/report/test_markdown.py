@@ -137,3 +137,31 @@ def test_durations() -> None:
     assert [duration(s) for s in (0.4, 59.4, 61, 3600, 11_100)] == [
         *("0 s", "59 s", "1 min 01 s", "1 h 00 min", "3 h 05 min")
     ]
+
+
+def test_answers_that_changed_are_shown_with_their_steps(tmp_path: Path) -> None:
+    told = [(10, "I am"), (20, "I am"), *((30 + at, f"I am {at}") for at in range(6))]
+    records = [{"step": step, "prompt": "Who?", "answer": answer} for step, answer in told]
+    (tmp_path / "sft").mkdir()
+    (tmp_path / "sft" / "samples.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    text = to_markdown(collect(tmp_path))
+    shown = [line for line in text.splitlines() if line.startswith("sft, step")]
+    assert shown == ["sft, step 10:", "sft, step 31:", "sft, step 33:", "sft, step 35:"]
+    assert "sft, step 35:\n\n```text\nI am 5\n```" in text
+
+
+def test_scores_during_training_are_a_table_of_their_own(tmp_path: Path) -> None:
+    events = [
+        {"event": "Evaluated", "step": step, "name": name, "value": value, "n": n}
+        for step in range(10, 310, 10)
+        for name, value, n in (("val_bpb", 0.5, 0), ("val/facts", step / 1000, 8), ("val/score", step / 2000, 0))
+    ]
+    (tmp_path / "sft").mkdir()
+    (tmp_path / "sft" / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
+    text = to_markdown(collect(tmp_path))
+    table = text.split("## During sft\n")[1].split("##")[0].strip().splitlines()
+    assert table[2] == "| step | facts | score |"
+    rows = [line for line in table[4:] if line]
+    assert len(rows) == 12
+    assert (rows[0], rows[-1]) == ("| 10 | 0.010 | 0.005 |", "| 300 | 0.300 | 0.150 |")
+    assert "Not evaluated yet." in text

@@ -23,7 +23,6 @@ from nanochat.errors import DamagedError, MissingError, UsageError
 from nanochat.model import cross_entropy
 from nanochat.runtime.events import Notice, Sampled, StageStarted, StepDone
 from nanochat.stages import pretrain
-from nanochat.stages.pretrain import base_rates
 from nanochat.stages.validate import Validation
 from nanochat.training.horizon import base_horizon
 
@@ -45,13 +44,6 @@ def test_flops_and_steps_set_the_length() -> None:
     by_ratio = base_horizon(config, model)
     assert base_horizon(replace(config, target_flops=1e15), model).steps != by_ratio.steps
     assert base_horizon(replace(config, target_flops=1e15, num_steps=9), model).steps == 9
-
-
-def test_every_rate_is_a_dial() -> None:
-    rates = base_rates(BaseTrainConfig(matrix_lr=1, embedding_lr=2, unembedding_lr=3, scalar_lr=4))
-    found = (rates.matrices, rates.wte, rates.value_embeds, rates.lm_head, rates.x0_lambdas, rates.resid_lambdas)
-    assert found == (1, 2, 1, 3, 4, 0.04)
-    assert base_rates(BaseTrainConfig()) == type(rates)()  # the defaults are era D's
 
 
 def test_the_loader_gets_the_seed_and_what_becomes_of_tails(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -131,7 +131,7 @@ class TestProbe:
         toy, asked = toy_before("base"), []
         toy.context = replace(toy.context, open=frozenset({"dtype", "threads"}))
 
-        def probe(model: Any, context: Any, rows: int, micro_steps: int) -> Probe:
+        def probe(model: Any, context: Any, rows: int, micro_steps: int, **options: Any) -> Probe:
             asked.append(micro_steps)
             return grid(self.BEST)
 

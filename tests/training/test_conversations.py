@@ -17,9 +17,10 @@ from nanochat.model.init import init_weights
 from nanochat.tokenizer.conversation import Conversation
 from nanochat.tokenizer.render import render
 from nanochat.training.batches import Batch, Prepared, Share
-from nanochat.training.conversations import ConversationPacker, Rendered, fixed_batches
+from nanochat.training.conversations import ConversationPacker, Rendered, cropped, fixed_batches, rows_of
 
 TOKENIZER = tiny_tokenizer()
+TURN = TOKENIZER.special("<|user_start|>")
 LENGTHS = (128, 512, 2048)
 
 
@@ -32,13 +33,18 @@ def talk(question: int, answer: int, turns: int = 1) -> Rendered:
     return render(TOKENIZER, Conversation.from_dict({"messages": messages}))
 
 
-# short ones, ones longer than any row here, and ones whose answer begins beyond the row
+def question(size: int) -> Rendered:
+    return render(TOKENIZER, Conversation.from_dict({"messages": [{"role": "user", "content": "q" * size}]}))
+
+
+# short ones, ones longer than any row here, ones whose answer begins beyond the row, and one without an answer
 TALKS = [
     *(talk(5 + number % 50, 3 + number * 7 % 90, 1 + number % 3) for number in range(60)),
     *(talk(20, 3000) for _ in range(5)),
     *(talk(150, 30) for _ in range(5)),
     *(talk(600, 30) for _ in range(5)),
     *(talk(4000, 30) for _ in range(5)),
+    question(20),
 ]
 
 
@@ -48,6 +54,7 @@ def batches_of(talks: list[Rendered], length: int, **options: object) -> Convers
         len(talks),
         length,
         pad=TOKENIZER.bos,
+        turn=TURN,
         **{"buffer": 10, **options},  # type: ignore[arg-type]
     )
 
@@ -79,23 +86,81 @@ def test_an_epoch_ends_and_every_row_has_a_target(length: int) -> None:
     check_an_epoch(TALKS, length)
 
 
-@pytest.mark.parametrize(("length", "without_a_target"), [(128, 15), (512, 10), (2048, 5)])
-def test_cropped_and_dropped_are_counted(length: int, without_a_target: int) -> None:
+@pytest.mark.parametrize(("length", "long"), [(128, 48), (512, 15), (2048, 10)])
+def test_cropped_and_dropped_are_counted(length: int, long: int) -> None:
     read: list[int] = []
 
     def reading(index: int) -> Rendered:
         read.append(index)
         return TALKS[index]
 
-    source = ConversationPacker(reading, len(TALKS), length, pad=TOKENIZER.bos, buffer=10)
+    source = ConversationPacker(reading, len(TALKS), length, pad=TOKENIZER.bos, turn=TURN, buffer=10)
     while source.epoch < 2:
         source.step(1)
-    hopeless = {index for index, (_, mask) in enumerate(TALKS) if not any(mask[: length + 1])}
-    long = {index for index, (ids, _) in enumerate(TALKS) if len(ids) > length + 1} - hopeless
-    assert len(hopeless) == without_a_target
-    assert source.counts.dropped == sum(index in hopeless for index in read)
-    assert source.counts.cropped == sum(index in long for index in read)
+    longer = {index for index, (ids, _) in enumerate(TALKS) if len(ids) > length + 1}
+    assert len(longer) == long
+    assert source.counts.dropped == read.count(len(TALKS) - 1) > 0
+    assert source.counts.cropped == sum(index in longer for index in read)
     assert source.counts.packed == len(read) - source.counts.dropped
+
+
+def text(ids: list[int]) -> str:
+    return TOKENIZER.decode([token for token in ids if token < 256])
+
+
+def messages(*texts: str) -> Rendered:
+    roles = ("user", "assistant")
+    turns = [{"role": roles[at % 2], "content": text} for at, text in enumerate(texts)]
+    return render(TOKENIZER, Conversation.from_dict({"messages": turns}))
+
+
+class TestCropped:
+    def test_a_short_one_stays_as_it_is(self) -> None:
+        whole = talk(5, 5)
+        assert cropped(whole, len(whole[0]), TURN) == whole
+
+    def test_the_part_with_most_answers_is_taken_and_begins_with_a_question(self) -> None:
+        whole = messages("a" * 30, "b" * 5, "c" * 5, "d" * 10, "e" * 5, "f" * 12, "g" * 40, "h" * 3)
+        ids, mask = cropped(whole, 40, TURN) or ([], [])
+        assert (len(ids), ids[:2]) == (40, [TOKENIZER.bos, TURN])
+        assert text(ids) == "ccccc" + "d" * 10 + "eeeee" + "f" * 12
+        assert sum(mask) == 10 + 1 + 12  # letters, and the end of the first answer
+
+    def test_of_equals_the_first_is_taken(self) -> None:
+        whole = messages(*("q" * 5, "a" * 5) * 9)
+        ids, mask = cropped(whole, 60, TURN) or ([], [])
+        assert (ids, mask) == (whole[0][:60], whole[1][:60])
+
+    @pytest.mark.parametrize("answer", [3, 500])
+    def test_an_answer_far_behind_its_question_keeps_the_end_of_it(self, answer: int) -> None:
+        whole = messages("q" * 300 + "zz", "a" * answer)
+        ids, mask = cropped(whole, 64, TURN) or ([], [])
+        kept = min(answer, 32)
+        assert (len(ids), ids[:2], mask[:2]) == (64, [TOKENIZER.bos, TURN], [0, 0])
+        assert text(ids).lstrip("q") == "zz" + "a" * kept
+        assert sum(mask) == (kept + 1 if answer == 3 else 32)
+        assert all(m == 0 or token in whole[0][304:] for token, m in zip(ids, mask, strict=True))
+
+    def test_where_all_is_trained_it_is_the_beginning(self) -> None:
+        ids, _ = talk(300, 30)
+        everything = cropped((ids, [1] * len(ids)), 64, TURN)
+        assert everything == (ids[:64], [1] * 64)
+
+    def test_nothing_to_train(self) -> None:
+        assert cropped(question(10), 64, TURN) is None
+        assert cropped(question(1000), 64, TURN) is None
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+def test_the_rows_of_an_epoch(length: int) -> None:
+    source = batches_of(TALKS, length, buffer=100)
+    rows = 0
+    while source.epoch < 8:
+        source.step(1)
+        rows += 1
+    waiting = sum(len(TALKS[index][0]) for index in source.snapshot().buffer) / (length + 1)
+    assert rows_of(TALKS, length, TURN) == pytest.approx((rows + waiting) / 8, rel=0.1)
+    assert rows_of([], length, TURN) == 0
 
 
 def test_a_conversation_that_just_fits_is_not_cropped() -> None:
@@ -156,22 +221,22 @@ def test_resume_gives_exactly_the_next_rows(length: int, cut: int) -> None:
 
 def test_what_packing_raises_is_raised_by_the_step() -> None:
     with pytest.raises(UsageError, match="no conversation has anything to train on"):
-        Prepared(batches_of([talk(4000, 30)] * 5, 128)).step(1)
+        Prepared(batches_of([question(30)] * 5, 128)).step(1)
 
 
 def test_nothing_to_train_on_is_an_error_and_not_a_loop() -> None:
-    with pytest.raises(UsageError, match="no conversation has anything to train on within 128 tokens"):
-        batches_of([talk(4000, 30)] * 5, 128).step(1)
+    with pytest.raises(UsageError, match="no conversation has anything to train on"):
+        batches_of([question(30)] * 5, 128).step(1)
 
 
 @pytest.mark.parametrize("length", LENGTHS)
 def test_validation_holds_every_conversation_once(length: int) -> None:
-    batches = fixed_batches(TALKS, length, 4, TOKENIZER.bos)
+    batches = fixed_batches(TALKS, length, 4, pad=TOKENIZER.bos, turn=TURN)
     assert all(batch.ids.size(0) == 4 for batch in batches[:-1])
     assert all((batch.targets >= 0).any(dim=1).all() for batch in batches)
-    fitted = [(ids[: length + 1], mask[: length + 1]) for ids, mask in TALKS]
-    assert sum(batch.supervised for batch in batches) == sum(sum(mask[1:]) for _, mask in fitted)
-    assert fixed_batches([], length, 4, TOKENIZER.bos) == []
+    fitted = [cropped(talk, length + 1, TURN) for talk in TALKS]
+    assert sum(batch.supervised for batch in batches) == sum(sum(talk[1][1:]) for talk in fitted if talk)
+    assert fixed_batches([], length, 4, pad=TOKENIZER.bos, turn=TURN) == []
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +250,8 @@ def real_talks(test_data: Path) -> list[Rendered]:
 def test_real_conversations(real_talks: list[Rendered], length: int) -> None:
     source = check_an_epoch(real_talks, length)
     longer = sum(len(ids) > length + 1 for ids, _ in real_talks)
-    assert source.counts.cropped + source.counts.dropped >= longer
+    assert source.counts.cropped >= longer
+    assert source.counts.dropped == 0
     assert math.isfinite(loss_of(source.step(1)))
 
 

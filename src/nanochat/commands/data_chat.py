@@ -181,7 +181,7 @@ def _print_check(file: Path, check: FileCheck, name: str, context: int | None) -
         rows.append(("tokens", f"{tokens.total:,}, {mean:,.0f} each, {longest}; by {name}"))
         rows.append(("trained", f"{tokens.trained:,} in sft, {tokens.trained / tokens.total:.0%}"))
         if context and tokens.cut:
-            lost = f", {tokens.lost:,} of them with no answer within it: left out" if tokens.lost else ""
+            lost = f", {tokens.lost:,} of them in front, as their answers come later" if tokens.lost else ""
             rows.append(("too long", f"{tokens.cut:,} for the context of {context:,}: training cuts them{lost}"))
         elif context:
             rows.append(("context", f"{context:,}: all fit"))

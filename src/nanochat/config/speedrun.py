@@ -79,6 +79,7 @@ def pocket_recipe(config: SpeedrunConfig) -> Recipe:
         "eval_tokens": 16_384,
         "eval_every": 100,
         "save_every": 100,
+        "sample_every": 400,
     }
 
     def steps(count: int) -> int:
@@ -106,7 +107,14 @@ def pocket_recipe(config: SpeedrunConfig) -> Recipe:
             unembedding_lr=0.06,
         ),
         mid=MidTrainConfig(
-            **machine, total_batch_size=4096, num_steps=steps(160), lr_scale=0.8, warmdown=0.3, final_lr=0.5
+            **machine,
+            total_batch_size=4096,
+            num_steps=steps(160),
+            embedding_lr=0.3,
+            unembedding_lr=0.008,
+            lr_scale=0.8,
+            warmdown=0.3,
+            final_lr=0.5,
         ),
         sft=SftConfig(
             **machine, total_batch_size=2048, num_steps=steps(1120), conversations=46_000, lr_scale=0.6, warmdown=0.8

@@ -17,6 +17,8 @@ Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 AttentionName = Literal["any", "fa3", "flex", "sdpa"]
 Choice = Literal["auto", "on", "off"]
 
+MIN_ROW = 16  # tokens: bos, the signs of a question and its answer, and something in between
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainConfig:
@@ -40,7 +42,7 @@ class TrainConfig:
     eval_every: int = option(250, "steps between validations; 0 only at the end", unit="steps")
     eval_tokens: int = option(80 * 2**19, "validation tokens", unit="tokens", parse="count")
     save_every: int = option(250, "steps between checkpoints; 0 only at the end", unit="steps")
-    sample_every: int = option(2000, "steps between samples of text; 0 only at the end", unit="steps")
+    sample_every: int | None = option(2000, "steps between samples of text; 0 only at the end", unit="steps")
     resume: Literal["auto", "never", "require"] = option(
         "auto", "a run there is of this model and stage: auto goes on with it, never refuses to, require to begin anew"
     )
@@ -76,7 +78,7 @@ class TrainConfig:
             ),
             *("seed", "threads"),
         ):
-            if getattr(self, name) < 0:
+            if (getattr(self, name) or 0) < 0:
                 raise UsageError(
                     f"{name} ({getattr(self, name)}) must not be negative",
                     f"try --{name.replace('_', '-')} 0",
@@ -87,6 +89,11 @@ class TrainConfig:
                     f"{name} ({getattr(self, name)}) must lie between 0 and 1",
                     f"try --{name.replace('_', '-')} 0.5",
                 )
+
+    @property
+    def samples_every(self) -> int:
+        """Steps between samples: as between validations where nothing else was said."""
+        return self.eval_every if self.sample_every is None else self.sample_every
 
     def micro_steps(self, sequence_len: int, total_batch_size: int, processes: int = 1) -> int:
         """Micro-steps in a step; the most there can be, of one row each, where rows per micro-step are to be chosen.
@@ -187,7 +194,14 @@ class BaseTrainConfig(TrainConfig):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ChatTrainConfig(TrainConfig):
-    """What mid and sft have in common. Everything is seen once when `num_steps` is 0."""
+    """What mid and sft have in common. Without `num_steps` everything is seen `epochs` times.
+
+    A learning rate of None is that of the model to start from.
+    """
+
+    device_batch_size: int = option(
+        0, "rows per micro-step; auto takes as many as fit, on a CPU as many as pay", unit="rows", parse="auto"
+    )
 
     source: str = option("", "model to start from, as a selector; empty is the tag's previous stage", flag="--from")
     data: str = option(
@@ -199,12 +213,35 @@ class ChatTrainConfig(TrainConfig):
     task_data: str = option("", "folder with task data, looked at before the downloads", parse="path")
     val_data: str = option("", "files to validate on; by default part of the data is held out")
     conversations: int = option(20_000, "conversations of the pocket tasks in the mixture", parse="count")
-    lr_scale: float = option(1.0, "factor on every learning rate of the base stage")
+    epochs: float = option(1.0, "how often everything is seen; num-steps wins over it")
+    sequence_len: int = option(
+        0, "tokens of a row; 0 is the model's context, a longer row becomes its context", unit="tokens", parse="count"
+    )
+    sample_every: int | None = option(
+        None, "steps between samples of text; 0 only at the end, by default as eval-every", unit="steps"
+    )
+    eval_tasks: str = option("", "tasks and files to score at every validation, separated by commas; all is every task")
+    eval_problems: int = option(50, "problems of each of these tasks at most")
+    eval_new_tokens: int = option(128, "longest answer to one of these problems", unit="tokens")
+    matrix_lr: float | None = option(None, "learning rate of the matrices (Muon); by default that of the model")
+    embedding_lr: float | None = option(None, "learning rate of the token embedding; by default that of the model")
+    unembedding_lr: float | None = option(None, "learning rate of the output layer; by default that of the model")
+    scalar_lr: float = option(0.5, "learning rate of x0_lambdas; that of resid_lambdas is a hundredth")
+    lr_scale: float = option(1.0, "factor on every learning rate")
 
     def __post_init__(self) -> None:
         TrainConfig.__post_init__(self)
-        if self.conversations < 1:
-            raise UsageError(f"conversations ({self.conversations}) must be at least 1", "try --conversations 20K")
+        for name, example in (("conversations", "20K"), ("eval_problems", "50"), ("eval_new_tokens", "128")):
+            _at_least(self, name, 1, example)
+        if not 0 < self.epochs < math.inf:
+            raise UsageError(f"epochs ({self.epochs}) must be above 0", "try --epochs 1")
+        if self.sequence_len and self.sequence_len < MIN_ROW:
+            raise UsageError(f"sequence_len ({self.sequence_len}) must be at least {MIN_ROW}", "try --sequence-len 256")
+        for name in ("matrix_lr", "embedding_lr", "unembedding_lr", "scalar_lr", "lr_scale"):
+            if not 0 <= (getattr(self, name) or 0) < math.inf:
+                raise UsageError(
+                    f"{name} ({getattr(self, name)}) must be 0 or more", f"leave out --{name.replace('_', '-')}"
+                )
         if self.mixture and self.data != AUTO:
             raise UsageError("data and mixture both say what to learn from", "leave out --data, or --mixture")
         parse_ingredients(self.data)
@@ -216,14 +253,44 @@ class ChatTrainConfig(TrainConfig):
 class MidTrainConfig(ChatTrainConfig):
     """Mid-training: the form of a conversation, all tokens trained."""
 
+    matrix_lr: float | None = option(0.02, "learning rate of the matrices (Muon); none is that of the model")
+    embedding_lr: float | None = option(0.2, "learning rate of the token embedding; none is that of the model")
+    unembedding_lr: float | None = option(0.004, "learning rate of the output layer; none is that of the model")
     warmdown: float = option(0.2, "share of the run in which the learning rate falls")
     final_lr: float = option(0.0, "learning rate at the end, as a share of the peak")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SftConfig(ChatTrainConfig):
-    """Supervised fine-tuning: only the assistant's tokens are trained."""
+    """Supervised fine-tuning: only the assistant's tokens are trained. With `preferences` pairs of answers are."""
 
-    lr_scale: float = option(0.8, "factor on every learning rate of the base stage")
+    lr_scale: float = option(0.8, "factor on every learning rate")
     warmdown: float = option(0.5, "share of the run in which the learning rate falls")
     final_lr: float = option(0.0, "learning rate at the end, as a share of the peak")
+    preferences: str = option(
+        "", "file of pairs of a better and a worse answer to learn from (DPO) instead of conversations", parse="path"
+    )
+    beta: float = option(0.1, "with preferences: how closely to stay with the starting model")
+    preference_lr_scale: float = option(
+        0.05, "with preferences: a further factor on learning rates, not on that of adapters"
+    )
+    lora_rank: int = option(0, "train adapters of this rank instead of all weights (LoRA); 0 trains all")
+    lora_alpha: float | None = option(
+        None, "factor on what the adapters add, times the rank; by default twice the rank"
+    )
+    lora_lr: float = option(0.003, "learning rate of the adapters (Muon)")
+
+    def __post_init__(self) -> None:
+        ChatTrainConfig.__post_init__(self)
+        _at_least(self, "lora_rank", 0, "8")
+        numbers = (("beta", "0.1"), ("preference_lr_scale", "0.05"), ("lora_alpha", "16"), ("lora_lr", "0.003"))
+        for name, example in numbers:
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise UsageError(f"{name} ({value}) must be above 0", f"try --{name.replace('_', '-')} {example}")
+
+
+def _at_least(config: TrainConfig, name: str, least: int, example: str) -> None:
+    value = getattr(config, name)
+    if value < least:
+        raise UsageError(f"{name} ({value}) must be at least {least}", f"try --{name.replace('_', '-')} {example}")

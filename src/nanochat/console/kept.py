@@ -10,7 +10,7 @@ from rich.text import Text
 from nanochat.console.lines import Board, Part, fit
 from nanochat.console.tracker import StageTracker
 from nanochat.console.words import duration, loss_text, money, safe, short, size
-from nanochat.runtime.events import Evaluated, StageFinished
+from nanochat.runtime.events import FIGURES, VALIDATION, Evaluated, StageFinished
 
 
 def finished_line(event: StageFinished, stage: StageTracker | None, seconds: float, width: int | None) -> Text:
@@ -55,9 +55,14 @@ def finished_line(event: StageFinished, stage: StageTracker | None, seconds: flo
 
 
 def score_lines(stage: str, scores: Sequence[Evaluated], width: int | None) -> list[Text]:
-    """`  sft  facts 98%  arithmetic 96%  counting 92%`, on several lines where it must be."""
-    items = [Part(f"{safe(score.name)} {_score(score)}") for score in scores]
-    return fold(f"  {safe(stage):<4}  ", items, width)
+    """`  sft  facts 98%  arithmetic 96%  counting 92%`, on several lines where it must be.
+
+    What is told during training names its step: `  sft step 250  facts 98%  score 0.95`.
+    """
+    items = [Part(f"{safe(score.name.removeprefix(VALIDATION))} {_score_text(score)}") for score in scores]
+    during = [score.step for score in scores if score.name.startswith(VALIDATION) or score.name in FIGURES]
+    head = f"{safe(stage)} step {during[0]:,}" if during else f"{safe(stage):<4}"
+    return fold(f"  {head}  ", items, width)
 
 
 def spent_line(board: Board, now: float) -> Text:
@@ -79,7 +84,7 @@ def fold(head: str, items: Sequence[Part], width: int | None) -> list[Text]:
     return [Text(indent if at else head) + fit(line, room) for at, line in enumerate(lines)]
 
 
-def _score(score: Evaluated) -> str:
+def _score_text(score: Evaluated) -> str:
     if not math.isfinite(score.value):
         return "?"
-    return f"{score.value:.3f}" if score.name == "core" else f"{score.value:.0%}"  # CORE is no share of anything
+    return f"{score.value:.3f}" if score.name in FIGURES else f"{score.value:.0%}"

@@ -98,6 +98,7 @@ class ConsoleProgress:
             case StageStarted():
                 self._on_started(event)
             case StepDone():
+                self._print_scores()  # of the validation before it
                 self._stage(event.stage).on_step(event, self._clock())
                 self._log()
             case BetweenSteps():

@@ -40,7 +40,7 @@ class ChatCore:
 
 def centred(accuracy: float, chance: float) -> float:
     """0 for guessing, 1 for perfect, below 0 for worse than guessing."""
-    return (accuracy - chance) / (1 - chance)
+    return (accuracy - chance) / (1 - chance) if chance < 1 else 0.0
 
 
 def chatcore(scores: Mapping[str, Scored], needed: Sequence[str], optional: Sequence[str] = ()) -> ChatCore | None:

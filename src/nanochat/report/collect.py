@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from nanochat.config.stages import STAGES
-from nanochat.runtime.events import read_events
+from nanochat.runtime.events import FIGURES, VALIDATION, read_events
 from nanochat.runtime.files import translate_os_errors
 
 Record = Mapping[str, Any]
@@ -41,10 +41,20 @@ class TaskScore:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sample:
-    """What the model said to a prompt."""
+    """What the model said to a prompt, at a step where that is known."""
 
     prompt: str
     answer: str
+    step: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scored:
+    """A figure that was told during training: a score of a task, its name without `val/`, or another number."""
+
+    step: int
+    name: str
+    value: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,7 +74,8 @@ class StageReport:
     losses: tuple[float, ...]  # training loss, one a step
     val_bpb: tuple[float, ...]  # in the order of evaluation
     tasks: Mapping[str, TaskScore]
-    samples: tuple[Sample, ...]  # the newest answer to each prompt
+    scored: tuple[Scored, ...]  # during training, in the order of the steps
+    samples: tuple[Sample, ...]  # all answers, by prompt and then by step
     data: Record
     train: Record
     warnings: tuple[str, ...]
@@ -163,6 +174,7 @@ def _stage(stage_dir: Path, config: Record, events: Sequence[Record]) -> StageRe
         losses=_numbers(steps, "loss"),
         val_bpb=bpb or _numbers([*evals, finished], "val_bpb")[:1],
         tasks=_tasks(evals, evaluated),
+        scored=_scored(evaluated),
         samples=_samples(_read_lines(stage_dir / "samples.jsonl") or _of(events, "Sampled")),
         data=_mapping(config, "data"),
         train=_mapping(config, "train"),
@@ -193,8 +205,23 @@ def _tasks(evals: Sequence[Record], evaluated: Sequence[Record]) -> dict[str, Ta
                 found[name] = score
     if found:
         return found
-    scores = {str(event.get("name")): _task(event, "value") for event in evaluated}
-    return {name: score for name, score in scores.items() if score and name not in ("val_bpb", "core")}
+    # a score has a number of problems; what is told during training is of other problems than the table's
+    asked = [event for event in evaluated if event.get("n") and not str(event.get("name")).startswith(VALIDATION)]
+    scores = {str(event.get("name")): _task(event, "value") for event in asked if event.get("name") not in FIGURES}
+    return {name: score for name, score in scores.items() if score}
+
+
+def _scored(evaluated: Sequence[Record]) -> tuple[Scored, ...]:
+    """What was told at validations, but for the bits per byte: the newest of each name and step."""
+    found: dict[tuple[int, str], Scored] = {}
+    for event in evaluated:
+        name, step, value = str(event.get("name")), _whole(event.get("step")), _number(event.get("value"))
+        if step is None or value is None or name == "val_bpb":
+            continue
+        if name.startswith(VALIDATION) or not event.get("n"):
+            short = name.removeprefix(VALIDATION)
+            found[step, short] = Scored(step=step, name=short, value=value)
+    return tuple(sorted(found.values(), key=lambda scored: scored.step))
 
 
 def _task(task: Any, key: str) -> TaskScore | None:
@@ -206,8 +233,14 @@ def _task(task: Any, key: str) -> TaskScore | None:
 
 
 def _samples(records: Iterable[Record]) -> tuple[Sample, ...]:
-    newest = {str(r["prompt"]): str(r["answer"]) for r in records if "prompt" in r and "answer" in r}
-    return tuple(Sample(prompt=prompt, answer=answer) for prompt, answer in newest.items())
+    """The newest answer to each prompt at each step."""
+    newest: dict[tuple[str, int | None], Sample] = {}
+    for record in records:
+        if "prompt" in record and "answer" in record:
+            prompt, step = str(record["prompt"]), _whole(record.get("step"))
+            newest[prompt, step] = Sample(prompt=prompt, answer=str(record["answer"]), step=step)
+    prompts = {sample.prompt: at for at, sample in reversed(list(enumerate(newest.values())))}
+    return tuple(sorted(newest.values(), key=lambda s: (prompts[s.prompt], -1 if s.step is None else s.step)))
 
 
 def _warnings(events: Sequence[Record]) -> tuple[str, ...]:

@@ -13,14 +13,18 @@ import itertools
 import re
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
-from nanochat.report.collect import RunReport, TaskScore
+from nanochat.report.collect import RunReport, Sample, TaskScore
 from nanochat.report.core import core_table
+
+Item = TypeVar("Item")
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _SPARK_WIDTH = 40
 _SAMPLE_CHARS = 1000
+_MOST_ANSWERS = 4  # of a stage to a prompt
+_MOST_VALIDATIONS = 12  # rows of a table
 _EXPECTED_STAGES = ("base", "mid", "sft")  # rl has a column only when it was run
 # What Markdown or HTML could read as more than text; an underscore inside a word is text already.
 _SPECIAL = re.compile(r"([\\`*{}\[\]<>()#|~!&]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))")
@@ -36,6 +40,7 @@ def to_markdown(report: RunReport) -> str:
         ["## Data", "", *_data(report)],
         ["## Losses", "", *_losses(report)],
         ["## Scores", "", *_scores(report)],
+        *_during_training(report),
         *_core(report),
         ["## Time", "", *_time(report)],
         ["## Machine", "", *_pairs(report.machine, "The run has not said what it runs on.")],
@@ -180,6 +185,31 @@ def _core(report: RunReport) -> list[list[str]]:
     return [["## CORE", "", said, "", *_table(cells[0], cells[1:])]]
 
 
+def _during_training(report: RunReport) -> list[list[str]]:
+    """For each stage that told any, a table of its figures: a row a validation, a column a figure."""
+    sections = []
+    for stage in report.stages:
+        names = list(dict.fromkeys(scored.name for scored in stage.scored))
+        if not names:
+            continue
+        values = {(scored.step, scored.name): scored.value for scored in stage.scored}
+        steps = sorted({scored.step for scored in stage.scored})
+        rows = [
+            (f"{step:,}", *(f"{values[step, name]:.3f}" if (step, name) in values else "-" for name in names))
+            for step in evenly(steps, _MOST_VALIDATIONS)
+        ]
+        lines = _table(("step", *map(inline, names)), rows)
+        sections.append([f"## During {stage.name}", "", "Of validation problems, not those of the scores.", "", *lines])
+    return sections
+
+
+def evenly(items: Sequence[Item], most: int) -> list[Item]:
+    """At most so many of them, evenly spread, the first and the last among them."""
+    if len(items) <= most:
+        return list(items)
+    return [items[round(at * (len(items) - 1) / (most - 1))] for at in range(most)]
+
+
 def _time(report: RunReport) -> list[str]:
     rows = []
     for stage in report.stages:
@@ -199,7 +229,7 @@ def _time(report: RunReport) -> list[str]:
 
 
 def _samples(report: RunReport) -> list[str]:
-    """Each prompt once, with the answers of the stages under it."""
+    """Each prompt once, with the answers of the stages under it: where they changed in a stage, several of them."""
     prompts = list(dict.fromkeys(sample.prompt for stage in report.stages for sample in stage.samples))
     if not prompts:
         return ["No samples yet."]
@@ -207,10 +237,16 @@ def _samples(report: RunReport) -> list[str]:
     for prompt in prompts:
         lines += ["Prompt:", "", *fence(_cut(prompt)), ""]
         for stage in report.stages:
-            for sample in stage.samples:
-                if sample.prompt == prompt:
-                    lines += [f"{stage.name}:", "", *fence(_cut(sample.answer)), ""]
+            own = [sample for sample in stage.samples if sample.prompt == prompt]
+            changed = own[:1] + [new for old, new in itertools.pairwise(own) if new.answer != old.answer]
+            for sample in evenly(changed, _MOST_ANSWERS):
+                lines += [_said_at(stage.name, sample.step, own), "", *fence(_cut(sample.answer)), ""]
     return lines[:-1]
+
+
+def _said_at(stage: str, step: int | None, samples: Sequence[Sample]) -> str:
+    """`sft:` where the stage was asked once, else `sft, step 250:`."""
+    return f"{stage}:" if step is None or len(samples) == 1 else f"{stage}, step {step:,}:"
 
 
 def _warnings(report: RunReport) -> list[list[str]]:

@@ -86,9 +86,17 @@ class BetweenSteps(Event):
     seconds: float
 
 
+VALIDATION = "val/"
+"""Begins the names of scores that are told during training: of other problems than those of an evaluation."""
+FIGURES = frozenset({"val_bpb", "val_loss", "val/score", "core", "reward_margin", "train_reward_margin"})
+"""Names of what is evaluated and is no share: all else is one, from 0 to 1."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evaluated(Event):
-    """One number about the model. `name` is val_bpb or a task; the interval is 95%."""
+    """One number about the model. `name` is a task, with `VALIDATION` in front of it during training, or one of
+    `FIGURES`; the interval is 95%.
+    """
 
     stage: str
     step: int

@@ -26,8 +26,6 @@ from nanochat.tasks.registry import open_task
 from nanochat.tasks.task import Task
 from nanochat.tasks.views import Chain, View, view
 from nanochat.tokenizer.conversation import Conversation
-from nanochat.tokenizer.render import render
-from nanochat.tokenizer.tokenizer import Tokenizer
 
 VALIDATION_PER_TASK = 20
 
@@ -58,7 +56,6 @@ SHARES = {
         "dialogue": 2,
     },
 }
-MEAN_POCKET_TOKENS = 60  # of a conversation in the pocket mixture; decides only how long a run of N of them is
 CHARS_PER_TOKEN = 3  # at least, of English: decides how many held-out conversations of tasks hold eval_tokens
 # what a task is validated on: another split, and how many of it
 VALIDATION: dict[str, tuple[Split, int | None]] = {
@@ -70,7 +67,6 @@ VALIDATION: dict[str, tuple[Split, int | None]] = {
     "spellingbee": ("val", None),
     "simplespelling": ("val", None),
 }
-SAMPLED = 256  # conversations of other mixtures whose length is measured for the same purpose
 
 Stage = Literal["mid", "sft"]
 C = TypeVar("C", bound=ChatTrainConfig)
@@ -212,14 +208,6 @@ def open_chat_data(stage: Stage, config: ChatTrainConfig, paths: Paths, hashes: 
 def pocket_validation() -> list[Conversation]:
     """Held-out conversations of every pocket task."""
     return [conversation for task in pocket_tasks("val", VALIDATION_PER_TASK).values() for conversation in task]
-
-
-def mean_tokens(data: ChatData, tokenizer: Tokenizer, row_len: int) -> float:
-    """Mean tokens of a conversation of the mixture, each cut to a row; an estimate that is the same in every run."""
-    if set(data.train.counts) <= set(KINDS):
-        return MEAN_POCKET_TOKENS
-    rows = _spread(len(data.train), SAMPLED)
-    return sum(min(row_len, len(render(tokenizer, data.train[int(row)])[0])) for row in rows) / len(rows)
 
 
 def _open(stage: Stage, part: Ingredient, config: ChatTrainConfig, places: Places) -> _Opened:

@@ -1,32 +1,32 @@
 """Mid-training and SFT: one procedure on conversations, told apart by what is trained and by its dials.
 
-Mid teaches the form of a conversation and trains all tokens; sft trains the assistant's alone.
+Mid teaches the form of a conversation and trains all tokens; sft trains the assistant's alone. Context, batch and
+learning rates are those of the model it starts from where nothing else is said, and a person is told which. Pairs of a
+better and a worse answer are `preferences`' matter.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Literal
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal
 
-from nanochat.checkpoints.selector import resolve
-from nanochat.checkpoints.store import load_checkpoint
 from nanochat.config.train import ChatTrainConfig, MidTrainConfig, SftConfig
-from nanochat.model.gpt import GPT
 from nanochat.runtime.context import RunContext
 from nanochat.runtime.events import OnEvent
-from nanochat.stages.conversations import file_hashes, mean_tokens, open_chat_data, settle_data
+from nanochat.stages.conversations import file_hashes, open_chat_data, settle_data
 from nanochat.stages.folder import StageResult
+from nanochat.stages.preferences import prefer
 from nanochat.stages.run import StageRun
+from nanochat.stages.scoring import scoring_of
+from nanochat.stages.start import finetune_dials, model_of, prepare, starting_model
 from nanochat.tokenizer.conversation import Conversation
 from nanochat.tokenizer.render import render
+from nanochat.tokenizer.special import USER_START
 from nanochat.tokenizer.tokenizer import Tokenizer
 from nanochat.training.batches import Prepared, Share
-from nanochat.training.conversations import ConversationPacker, Rendered, fixed_batches
-from nanochat.training.loop import Dials
-from nanochat.training.optimizer import LearningRates, build_optimizer
-from nanochat.training.schedule import finetune_momentum, lr_multiplier
+from nanochat.training.conversations import ConversationPacker, Rendered, fixed_batches, rows_of
 
-PREVIOUS = {"mid": "base", "sft": "mid"}
+MEASURED = 2000  # conversations that tell how many rows an epoch fills: to within 2% where lengths vary as widely
 
 
 def midtrain(config: MidTrainConfig, context: RunContext, on_event: OnEvent) -> StageResult:
@@ -35,7 +35,9 @@ def midtrain(config: MidTrainConfig, context: RunContext, on_event: OnEvent) -> 
 
 
 def sft(config: SftConfig, context: RunContext, on_event: OnEvent) -> StageResult:
-    """Train the sft stage; see `finetune`."""
+    """Train the sft stage, on conversations or on preferences; see `finetune` and `preferences.prefer`."""
+    if config.preferences:
+        return prefer(config, context, on_event)
     return finetune("sft", config, context, on_event)
 
 
@@ -67,52 +69,49 @@ def finetune(
         if result := run.finished(hashes):
             return result
         resumed = run.resume()
-        selector = config.source or f"{config.tag}:{PREVIOUS[stage]}"
-        start = resumed or load_checkpoint(
-            context.processes.first_does(lambda: resolve(context.paths, selector, run.notice)), with_optimizer=True
-        )
-        tokenizer, model_config = start.tokenizer, start.model_config
-        model = GPT(model_config)
-        model.load_state_dict(start.model_state)
-        sequence_len = model_config.sequence_len
+        start = resumed or starting_model(run, config)
+        tokenizer = start.tokenizer
+        model, row_len = model_of(start, config)
         batch_tokens = config.total_batch_size or int(start.state["total_batch_size"])
-        config.micro_steps(sequence_len, batch_tokens, context.world_size)
+        config.micro_steps(row_len, batch_tokens, context.world_size)
         data = open_chat_data(stage, config, context.paths, hashes)
         for line in data.lines:
             run.notice(line, level="info")
         for line in data.notices:
             run.notice(line)
+        scoring = scoring_of(config, context.paths)
+        turn = tokenizer.special(USER_START)
         mixture = data.train
-        mean = mean_tokens(data, tokenizer, sequence_len + 1)
-        steps = config.num_steps or max(1, int(len(mixture) * mean // batch_tokens))
-        run.place(model, batch_tokens=batch_tokens, steps=steps)
+
+        def read(index: int) -> Rendered:
+            return _trainable(render(tokenizer, mixture[index]), train_all=train_all)
+
+        epoch_rows = rows_of_epoch(read, len(mixture), row_len, turn)
+        steps = config.num_steps or max(1, round(config.epochs * epoch_rows * row_len / batch_tokens))
+        run.at_start(f"batch: {batch_tokens:,} tokens, in rows of {row_len:,}; {steps:,} steps")
+        optimizer, inherited = prepare(
+            run, config, start, model, resumed, batch_tokens=batch_tokens, steps=steps, row_len=row_len
+        )
         packer = ConversationPacker(
-            lambda i: _trainable(render(tokenizer, mixture[i]), train_all=train_all),
+            read,
             len(mixture),
-            sequence_len,
+            row_len,
             pad=tokenizer.bos,
+            turn=turn,
             state=resumed.state["loader"] if resumed else None,
             share=Share(context.processes.rank, context.world_size),
         )
-        # no sqrt rule for the batch here: fine-tuning takes its rates as given
-        optimizer = build_optimizer(
-            model,
-            LearningRates().scaled(config.lr_scale),
-            plain=True,
-            compile=run.context.compile,
-            processes=context.processes,
-        )
-        # momenta go on from the stage before: a first step without them is as large as the learning rate in every
-        # coordinate, and undoes much of what was learnt (loss 0.5 -> 2.5 on pocket)
-        if start.optimizer_state:
-            optimizer.load_state_dict(start.optimizer_state)
         start.forget_tensors()
 
-        def dials(step: int) -> Dials:
-            return Dials(
-                lr_multiplier=lr_multiplier(step, steps, warmup=0, warmdown=config.warmdown, final=config.final_lr),
-                momentum=finetune_momentum(step),
+        def closing(loader: Mapping[str, Any]) -> Mapping[str, Any]:
+            packed, cropped, dropped = loader["counts"]
+            packed -= len(loader["buffer"])
+            run.notice(
+                f"conversations: {packed:,} packed ({packed / len(mixture):.2f} epochs), {cropped:,} of those read cut "
+                f"to a row, {dropped:,} left out for having nothing to train on",
+                level="info",
             )
+            return {"packed": packed, "cropped": cropped, "dropped": dropped}
 
         return run.train(
             model=model,
@@ -122,12 +121,23 @@ def finetune(
             resumed=resumed,
             total_steps=steps,
             total_batch_size=batch_tokens,
-            dials=dials,
+            dials=finetune_dials(config, steps),
             validation=fixed_batches(
                 rendered_for(tokenizer, data.validation, train_all=train_all),
-                sequence_len,
+                row_len,
                 run.device_batch.rows,
-                tokenizer.bos,
+                pad=tokenizer.bos,
+                turn=turn,
             ),
             data=data.record,
+            inherited=inherited,
+            scoring=scoring,
+            closing=closing,
         )
+
+
+def rows_of_epoch(read: Callable[[int], Rendered], count: int, row_len: int, turn: int) -> float:
+    """How many rows `count` conversations fill, from as many of them as tell."""
+    measured = min(count, MEASURED)
+    rows = rows_of((read(number * count // measured) for number in range(measured)), row_len, turn)
+    return rows * count / measured

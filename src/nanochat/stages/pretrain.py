@@ -20,27 +20,16 @@ from nanochat.runtime.events import OnEvent
 from nanochat.stages.core_cadence import core_cadence
 from nanochat.stages.folder import StageResult
 from nanochat.stages.plan import short_count
+from nanochat.stages.rates import NAMES, learning_rates, to_keep
 from nanochat.stages.run import StageRun
 from nanochat.tokenizer.tokenizer import Tokenizer
 from nanochat.training.batches import Prepared, Share, TextPacker, text_batches
 from nanochat.training.horizon import base_horizon
 from nanochat.training.loop import Dials
-from nanochat.training.optimizer import LearningRates, build_optimizer
+from nanochat.training.optimizer import build_optimizer
 from nanochat.training.schedule import lr_multiplier, muon_momentum, weight_decay_at
 
 EPOCHS_THAT_TEACH = 4  # up to here repeated text is nearly as good as new text (arXiv 2305.16264)
-
-
-def base_rates(config: BaseTrainConfig) -> LearningRates:
-    """Learning rates from the dials; value embeddings follow the token embedding at half its rate."""
-    return LearningRates(
-        lm_head=config.unembedding_lr,
-        wte=config.embedding_lr,
-        value_embeds=config.embedding_lr / 2,
-        resid_lambdas=config.scalar_lr / 100,
-        x0_lambdas=config.scalar_lr,
-        matrices=config.matrix_lr,
-    )
 
 
 def tell_epochs(text: TextMixture, tokenizer: Tokenizer, tokens: int, notice: Callable[[str, str], None]) -> None:
@@ -100,9 +89,10 @@ def pretrain(config: BaseTrainConfig, context: RunContext, on_event: OnEvent) ->
         else:
             init_weights(model, config.seed)
         run.place(model, batch_tokens=horizon.batch_tokens, steps=horizon.steps)
+        rates = {name: getattr(config, name) for name in NAMES}
         optimizer = build_optimizer(
             model,
-            base_rates(config),
+            learning_rates(**rates, scalar_lr=config.scalar_lr),
             batch_scale=horizon.batch_scale,
             weight_decay=horizon.weight_decay,
             compile=run.context.compile,
@@ -154,6 +144,7 @@ def pretrain(config: BaseTrainConfig, context: RunContext, on_event: OnEvent) ->
             resumed=resumed,
             total_steps=horizon.steps,
             total_batch_size=horizon.batch_tokens,
+            inherited=to_keep(rates, horizon.batch_scale),
             dials=dials,
             validation=text_batches(rows, run.device_batch.rows),
             data={"name": text.name, "shards": len(text.shards), "documents": text.documents()},

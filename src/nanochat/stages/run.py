@@ -19,6 +19,7 @@ from nanochat.config.train import TrainConfig
 from nanochat.engine.engine import Engine
 from nanochat.errors import DivergedError, UsageError
 from nanochat.model.gpt import GPT
+from nanochat.model.lora import adapter_state, merged_state
 from nanochat.model.sizes import count_parameters, flops_per_token
 from nanochat.runtime.context import RunContext
 from nanochat.runtime.devices import describe_machine
@@ -36,7 +37,9 @@ from nanochat.runtime.peaks import peak_of, utilization
 from nanochat.runtime.stop import StopRequest
 from nanochat.stages.core_cadence import CoreCadence
 from nanochat.stages.folder import StageFolder, StageResult
+from nanochat.stages.objective import Objective
 from nanochat.stages.samples import take_samples
+from nanochat.stages.scoring import Scoring
 from nanochat.stages.settle import Placement, choose_device_batch, choose_settings, place_model
 from nanochat.stages.validate import Validation
 from nanochat.tokenizer.tokenizer import Tokenizer
@@ -64,16 +67,28 @@ class StageRun(StageFolder):
         self._placement: Placement | None = None
         self.device_batch = DeviceBatch(rows=1, step_rows=1)
         self._probe: Mapping[str, Any] = {}
+        self._opening: list[str] = []
 
-    def place(self, model: GPT, *, batch_tokens: int, steps: int) -> GPT:
+    def at_start(self, message: str) -> None:
+        """Tell one line as soon as the stage has begun."""
+        self._opening.append(message)
+
+    def place(self, model: GPT, *, batch_tokens: int, steps: int, row_len: int | None = None) -> GPT:
         """Put a model where the run computes, with what is chosen for it: rows per micro-step, what is open in the
         context, kernels.
+
+        Args:
+            model: to be trained.
+            batch_tokens: tokens of a step.
+            steps: of the run.
+            row_len: tokens of a row; None is the model's context.
 
         Raises:
             UsageError: a kernel or a number format was required that cannot be had.
         """
         self._prepare(model)
-        batch = choose_device_batch(self.config, model, self.context, batch_tokens, self.notice)
+        row_len = row_len or model.config.sequence_len
+        batch = choose_device_batch(self.config, model, row_len, self.context, batch_tokens, self.notice)
         self.device_batch = batch
         before = self.context
         self.context, self._probe = choose_settings(
@@ -81,7 +96,7 @@ class StageRun(StageFolder):
             self.context,
             self.config.tag,
             self.stage,
-            batch.rows,
+            (batch.rows, row_len),
             steps * batch.step_rows // batch.rows,
             self.notice,
         )
@@ -112,8 +127,28 @@ class StageRun(StageFolder):
         validation: list[Batch],
         data: Mapping[str, Any],
         core: CoreCadence | None = None,
+        inherited: Mapping[str, Any] | None = None,
+        objective: Objective | None = None,
+        scoring: Scoring | None = None,
+        closing: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda loader: {},
     ) -> StageResult:
         """Run the loop from where it stands to the end, and mark the stage finished.
+
+        Args:
+            model: placed; adapters in it are merged into what is saved.
+            tokenizer: the model's.
+            optimizer: of what is trained.
+            source: of the rows.
+            resumed: where the run goes on, or None.
+            total_steps: of the whole run.
+            total_batch_size: tokens of a step.
+            dials: schedules by step.
+            validation: rows to validate on.
+            data: what the record says of them.
+            inherited: what checkpoints keep for the stages that follow.
+            objective: what is minimised; by default the cross-entropy of the targets.
+            scoring: tasks to be scored at every validation.
+            closing: from the source's last state, figures for the summary; told to a person on its way.
 
         Raises:
             UsageError: the tokenizer belongs to another model.
@@ -164,12 +199,12 @@ class StageRun(StageFolder):
                 schedule={
                     "evaluation": config.eval_every,
                     "checkpoint": config.save_every,
-                    "samples": config.sample_every,
+                    "samples": config.samples_every,
                     **({"core": core.every} if core else {}),
                 },
             )
         )
-        for line in self._placement.lines if self._placement else ():
+        for line in (*self._opening, *(self._placement.lines if self._placement else ())):
             self.notice(line, level="info")
         scaler = None
         if model.compute_dtype == torch.float16:
@@ -184,11 +219,16 @@ class StageRun(StageFolder):
             stop=stop,
             processes=processes,
         )
+        metric = objective.metric if objective else "val_bpb"
 
         def evaluate(state: TrainState) -> float:
-            val_bpb = measure.bits_per_byte()
-            self.on_event(Evaluated(stage=self.stage, step=state.step, name="val_bpb", value=val_bpb))
-            return val_bpb
+            figures = objective.validate(stop, self.device_batch) if objective else {metric: measure.bits_per_byte()}
+            scores = scoring.scores(Engine(model, tokenizer), stop, processes) if scoring else []
+            for name, value in figures.items():
+                self.on_event(Evaluated(stage=self.stage, step=state.step, name=name, value=value))
+            for score in scores:
+                self.on_event(score.event(self.stage, state.step))
+            return figures[metric]
 
         def sample(state: TrainState) -> None:
             if processes.first:
@@ -200,13 +240,13 @@ class StageRun(StageFolder):
 
         def save(state: TrainState) -> None:
             check_finite(model, state.step)
-            optimizer_state = optimizer.state_dict()
+            optimizer_state = {**optimizer.state_dict(), **adapter_state(model)}
             if not processes.first:
                 return
             saver.save(
                 self.folder,
                 state.step,
-                model_state=model.state_dict(),
+                model_state=merged_state(model),
                 model_config=model_config,
                 tokenizer=tokenizer,
                 optimizer_state=optimizer_state,
@@ -215,6 +255,7 @@ class StageRun(StageFolder):
                     "loader": source.state(),
                     **({"scaler": dataclasses.asdict(scaler)} if scaler else {}),
                     "total_batch_size": total_batch_size,
+                    **(inherited or {}),
                 },
                 keep=config.keep,
                 best=state.best_step,
@@ -229,7 +270,7 @@ class StageRun(StageFolder):
         )
         loop = Loop(
             stage=self.stage,
-            loss=compiled_loss(model, use_compile=self.context.compile),
+            loss=objective.loss if objective else compiled_loss(model, use_compile=self.context.compile),
             optimizer=optimizer,
             source=source,
             rows=self.device_batch.step_rows,
@@ -247,7 +288,7 @@ class StageRun(StageFolder):
             on_event=self.on_event,
             mfu=lambda rate: utilization(token_flops, rate, peak, self.context.world_size),
             sample=self._timed("samples", sample),
-            sample_every=config.sample_every,
+            sample_every=config.samples_every,
             measure=self._timed("core", measure_core),
             measure_every=core.every if core else 0,
             scaler=scaler,
@@ -262,14 +303,15 @@ class StageRun(StageFolder):
             self._timed("core", measure_core)(state)
         summary = _json_safe(
             {
+                **closing(source.state()),
                 "step": state.step,
                 "tokens": state.tokens,
                 "elapsed_s": round(state.elapsed_s, 2),
                 "first_loss": state.first_loss,
                 "train_loss": state.loss,
-                "val_bpb": state.val_bpb,
+                metric: state.val_bpb,
                 "best_step": state.best_step,
-                "best_bpb": state.best_bpb,
+                metric.replace("val", "best"): state.best_bpb,
                 "peak_memory_bytes": peak_bytes(self.context.device),
             }
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -59,18 +59,19 @@ def place_model(
 
 
 def choose_device_batch(
-    config: TrainConfig, model: GPT, context: RunContext, batch_tokens: int, notice: OnNotice
+    config: TrainConfig, model: GPT, row_len: int, context: RunContext, batch_tokens: int, notice: OnNotice
 ) -> DeviceBatch:
     """Rows per micro-step: those asked for, or for auto a guess that is lowered when memory ends.
 
     Args:
         config: the stage's dials.
         model: on the device already, so that what is free is free for activations.
+        row_len: tokens of a row.
         context: the machine.
         batch_tokens: tokens of a step.
         notice: told (line, level) what was chosen.
     """
-    step_rows = batch_tokens // (model.config.sequence_len * context.world_size)
+    step_rows = batch_tokens // (row_len * context.world_size)
 
     def lowered(rows: int) -> None:
         notice(f"out of memory: going on with {rows} rows at a time, {step_rows // rows} times a step", "info")
@@ -78,13 +79,13 @@ def choose_device_batch(
     rows = config.device_batch_size
     if not rows:
         # gradients and two momenta come on top of the weights, which are there
-        momenta = 3 * 4 * sum(param.numel() for param in model.parameters())
+        momenta = 3 * 4 * sum(param.numel() for param in model.parameters() if param.requires_grad)
         free = free_bytes(context.device)
         if context.device == "cpu":
             free //= context.processes.local_world_size  # all of them see the same
         # one number for all: batches of validation have as many rows, and must be the same everywhere
         least = int(context.processes.least(free - momenta))
-        rows = first_guess(model.config, step_rows, context.device, least)
+        rows = first_guess(replace(model.config, sequence_len=row_len), step_rows, context.device, least)
         notice(f"device batch: {rows} rows at a time, {step_rows // rows} times a step", "info")
     return DeviceBatch(
         rows=rows,
@@ -96,9 +97,24 @@ def choose_device_batch(
 
 
 def choose_settings(
-    model: GPT, context: RunContext, tag: str, stage: str, rows: int, micro_steps: int, notice: OnNotice
+    model: GPT,
+    context: RunContext,
+    tag: str,
+    stage: str,
+    shape: tuple[int, int],
+    micro_steps: int,
+    notice: OnNotice,
 ) -> tuple[RunContext, dict[str, Any]]:
     """Measure what is open, or take over what this stage or one before it measured here with the same shape.
+
+    Args:
+        model: on its device.
+        context: the machine.
+        tag: of the model.
+        stage: the one that is about to train.
+        shape: rows and their length, of a micro-step.
+        micro_steps: of the run.
+        notice: told (line, level) what was measured.
 
     Returns:
         The context to train in, and what the record of the run says about it: empty where nothing was measured.
@@ -106,7 +122,7 @@ def choose_settings(
     if context.device != "cpu" or not context.open:
         return context, {}
     best, record = context.processes.first_does(
-        lambda: _measured(model, context, tag, stage, rows, micro_steps, notice)
+        lambda: _measured(model, context, tag, stage, shape, micro_steps, notice)
     )
     if best is None:
         return context, record
@@ -115,7 +131,13 @@ def choose_settings(
 
 
 def _measured(
-    model: GPT, context: RunContext, tag: str, stage: str, rows: int, micro_steps: int, notice: OnNotice
+    model: GPT,
+    context: RunContext,
+    tag: str,
+    stage: str,
+    shape: tuple[int, int],
+    micro_steps: int,
+    notice: OnNotice,
 ) -> tuple[Variant | None, dict[str, Any]]:
     """The fastest variant, None where none is worth measuring, and the record."""
     key = {
@@ -125,8 +147,8 @@ def _measured(
         "torch": torch.__version__,
         "open": sorted(context.open),
         "asked": [context.dtype, context.compile, context.threads],
-        "rows": rows,
-        "model": model.config.to_dict(),
+        "rows": shape[0],
+        "model": replace(model.config, sequence_len=shape[1]).to_dict(),
     }
     for earlier in reversed(STAGES[: STAGES.index(stage) + 1]):
         config = read_json(context.paths.model_dir(tag, earlier) / "config.json") or {}
@@ -136,7 +158,7 @@ def _measured(
     if not is_worthwhile(context, micro_steps):
         return None, {}
     notice(f"measuring {STEPS} steps of each number format, with and without the compiler…", "info")
-    measured = probe(model, context, rows, micro_steps)
+    measured = probe(model, context, shape[0], micro_steps, row_len=shape[1])
     notice(measured.text, "info")
     return measured.best, _record(measured, key)
 

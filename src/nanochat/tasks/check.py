@@ -27,7 +27,7 @@ class Lengths:
     longest: int = 0
     longest_line: int = 0
     cut: int = 0  # longer than the context
-    lost: int = 0  # of these, with no answer in what is left
+    lost: int = 0  # of these, with no answer before the context ends: training cuts them in front
 
     def add(self, ids: list[int], mask: list[int], line: int, sequence_len: int | None) -> None:
         """One more conversation; in training its row is one token longer than the context."""

@@ -80,7 +80,7 @@ def is_worthwhile(context: RunContext, micro_steps: int) -> bool:
     return context.device == "cpu" and bool(context.open) and micro_steps >= PAYS_FROM
 
 
-def probe(model: GPT, context: RunContext, rows: int, micro_steps: int) -> Probe:
+def probe(model: GPT, context: RunContext, rows: int, micro_steps: int, *, row_len: int | None = None) -> Probe:
     """Time the variants that are open and leave `model` as it was, in the best variant's dtype and threads.
 
     Args:
@@ -88,18 +88,19 @@ def probe(model: GPT, context: RunContext, rows: int, micro_steps: int) -> Probe
         context: what is open, and what the rules chose.
         rows: rows of a micro-step.
         micro_steps: of the whole run; decides what the probe may cost.
+        row_len: tokens of a row; None is the model's context.
     """
     started = time.perf_counter()
     dtypes = ["float32", "bfloat16"] if "dtype" in context.open else [context.dtype]
     forced = context.compile and "compile" not in context.open
-    contest = _Contest(model, rows)
+    contest = _Contest(model, rows, row_len or model.config.sequence_len)
     contest.enter([Variant(dtype=dtype, compile=forced, threads=context.threads) for dtype in dtypes])
     if "threads" in context.open:
         contest.enter([replace(contest.best, threads=count) for count in thread_counts(context.threads)[1:]])
     if "compile" in context.open and context.compile:
         eager = contest.best
         contest.enter([replace(eager, compile=True)])
-        left_s = micro_steps * rows * model.config.sequence_len / max(contest.best.speed, 1e-9)
+        left_s = micro_steps * contest.ids.numel() / max(contest.best.speed, 1e-9)
         if left_s > BOTH_COMPILED_FROM_S:
             contest.enter([replace(eager, dtype=dtype, compile=True) for dtype in dtypes if dtype != eager.dtype])
     best = contest.best
@@ -133,11 +134,10 @@ class _Contest:
 
     best: Variant
 
-    def __init__(self, model: GPT, rows: int) -> None:
+    def __init__(self, model: GPT, rows: int, row_len: int) -> None:
         self.model = model
         self.table: dict[tuple[str, bool, int], Variant] = {}
-        shape = (rows, model.config.sequence_len)
-        ids = torch.randint(0, model.config.vocab_size, (2, *shape), generator=torch.Generator().manual_seed(0))
+        ids = torch.randint(0, model.config.vocab_size, (2, rows, row_len), generator=torch.Generator().manual_seed(0))
         self.ids, self.targets = ids[0].to(model.device), ids[1].to(model.device)
 
     def enter(self, newcomers: Sequence[Variant]) -> None:
