@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.text import Text
 
@@ -34,7 +34,7 @@ def finished_line(event: StageFinished, stage: StageTracker | None, seconds: flo
         rate = stage.tokens_per_s
         parts += [
             Part(f"{event.step:,} step{'' if event.step == 1 else 's'}", "", 4),
-            Part(f"loss {loss_text(first)} → {loss_text(last)}" if first is not None and last is not None else ""),
+            Part(_learnt_text(summary, first, last)),
             Part(f"val {loss_text(val)} bpb" if val is not None else "", "", 3),
             Part(duration(seconds), "", 2),
             Part(f"({short(rate)} tok/s)" if rate is not None else "", "dim", 5),
@@ -54,9 +54,21 @@ def finished_line(event: StageFinished, stage: StageTracker | None, seconds: flo
     return fit(parts, width)
 
 
+def _learnt_text(summary: Mapping[str, float], first: float | None, last: float | None) -> str:
+    """How the loss fell, or the reward rose."""
+    if "first_reward" in summary and "reward" in summary:
+        return f"reward {summary['first_reward']:.2f} → {summary['reward']:.2f}"
+    return f"loss {loss_text(first)} → {loss_text(last)}" if first is not None and last is not None else ""
+
+
 def score_lines(stage: str, scores: Sequence[Evaluated], width: int | None) -> list[Text]:
-    """`  sft  facts 98%  arithmetic 96%  counting 92%`, on several lines where it must be."""
+    """`  sft  facts 98%  arithmetic 96%  counting 92%`, on several lines where it must be.
+
+    What a stage is examined in as it trains stands behind its step: `  rl  step 60  problems pass@1 48%`.
+    """
     items = [Part(f"{safe(score.name)} {_percent(score.value)}") for score in scores]
+    if any("pass@" in score.name for score in scores):
+        items.insert(0, Part(f"step {scores[0].step:,}"))
     return fold(f"  {safe(stage):<4}  ", items, width)
 
 

@@ -7,11 +7,11 @@ import math
 Z_95 = 1.959963984540054
 
 
-def wilson(successes: int, n: int) -> tuple[float, float]:
+def wilson(successes: float, n: float) -> tuple[float, float]:
     """The 95% score interval of a proportion (Wilson 1927), which stays inside 0 to 1 also at 0 and n of n.
 
     Args:
-        successes: how many were right.
+        successes: how many were right; a fraction where trials are counted by their spread.
         n: of how many.
 
     Returns:

@@ -39,6 +39,9 @@ class TaskScore:
         return (self.accuracy - chance) / (1 - chance) if chance < 1 else 0.0
 
 
+_PASS = " pass@"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sample:
     """What the model said to a prompt."""
@@ -63,6 +66,8 @@ class StageReport:
     peak_memory_bytes: int | None
     losses: tuple[float, ...]  # training loss, one a step
     val_bpb: tuple[float, ...]  # in the order of evaluation
+    rewards: tuple[float, ...]  # of reinforcement learning, one a step
+    passed: Mapping[str, tuple[float, ...]]  # pass@k of its tasks, in the order of evaluation
     tasks: Mapping[str, TaskScore]
     samples: tuple[Sample, ...]  # the newest answer to each prompt
     data: Record
@@ -157,6 +162,8 @@ def _stage(stage_dir: Path, config: Record, events: Sequence[Record]) -> StageRe
         mfu=statistics.median(shares) if shares else None,
         peak_memory_bytes=_whole(finished.get("peak_memory_bytes")),
         losses=_numbers(steps, "loss"),
+        rewards=_numbers(_of(events, "RolloutsDone"), "reward"),
+        passed=_passed(evaluated),
         val_bpb=bpb or _numbers([*evals, finished], "val_bpb")[:1],
         tasks=_tasks(evals, evaluated),
         samples=_samples(_read_lines(stage_dir / "samples.jsonl") or _of(events, "Sampled")),
@@ -190,7 +197,15 @@ def _tasks(evals: Sequence[Record], evaluated: Sequence[Record]) -> dict[str, Ta
     if found:
         return found
     scores = {str(event.get("name")): _task(event, "value") for event in evaluated}
-    return {name: score for name, score in scores.items() if score and name != "val_bpb"}
+    return {
+        name: score for name, score in scores.items() if score and not name.startswith("val_") and _PASS not in name
+    }
+
+
+def _passed(evaluated: Sequence[Record]) -> dict[str, tuple[float, ...]]:
+    """The figures of each `problems pass@4`, which are told as they are made."""
+    names = dict.fromkeys(str(event.get("name")) for event in evaluated if _PASS in str(event.get("name")))
+    return {name: _numbers((e for e in evaluated if e.get("name") == name), "value") for name in names}
 
 
 def _task(task: Any, key: str) -> TaskScore | None:

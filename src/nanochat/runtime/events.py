@@ -77,6 +77,23 @@ class StepDone(Event):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class RolloutsDone(Event):
+    """The answers that step `step` of reinforcement learning learns from, before it learns.
+
+    Means over all answers: `reward`, `answer_tokens` that the model chose itself, `ended` by themselves. `telling` is
+    the share of examples whose answers were paid differently: the others teach nothing.
+    """
+
+    stage: str
+    step: int
+    reward: float
+    answer_tokens: float
+    ended: float
+    telling: float
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class BetweenSteps(Event):
     """What was done after a step and took time: `work` is evaluation, checkpoint or samples."""
 

@@ -44,6 +44,8 @@ FREE_SETTINGS = frozenset(
         "device_batch_size",
         "eval_every",
         "eval_tokens",
+        "eval_problems",
+        "eval_samples",
         "save_every",
         "sample_every",
         "keep",

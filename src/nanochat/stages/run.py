@@ -35,6 +35,7 @@ from nanochat.runtime.memory import forget_peak, peak_bytes
 from nanochat.runtime.peaks import peak_of, utilization
 from nanochat.runtime.stop import StopRequest
 from nanochat.stages.folder import StageFolder, StageResult
+from nanochat.stages.objective import Objective
 from nanochat.stages.samples import take_samples
 from nanochat.stages.settle import Placement, choose_device_batch, choose_settings, place_model
 from nanochat.stages.validate import Validation
@@ -110,8 +111,26 @@ class StageRun(StageFolder):
         dials: Callable[[int], Dials],
         validation: list[Batch],
         data: Mapping[str, Any],
+        objective: Objective | None = None,
+        updates: int = 1,
+        closing: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda loader: {},
     ) -> StageResult:
         """Run the loop from where it stands to the end, and mark the stage finished.
+
+        Args:
+            model: placed.
+            tokenizer: the model's.
+            optimizer: of what is trained.
+            source: of the rows.
+            resumed: where the run goes on, or None.
+            total_steps: of the whole run.
+            total_batch_size: tokens of a step.
+            dials: schedules by step.
+            validation: rows to validate on.
+            data: what the record says of them.
+            objective: what is minimised; by default the cross-entropy of the targets.
+            updates: of one batch.
+            closing: from the source's last state, figures for the summary.
 
         Raises:
             UsageError: the tokenizer belongs to another model.
@@ -182,10 +201,13 @@ class StageRun(StageFolder):
             processes=processes,
         )
 
+        metric = objective.metric if objective else "val_bpb"
+
         def evaluate(state: TrainState) -> float:
-            val_bpb = measure.bits_per_byte()
-            self.on_event(Evaluated(stage=self.stage, step=state.step, name="val_bpb", value=val_bpb))
-            return val_bpb
+            figures = objective.validate(stop, self.device_batch) if objective else {metric: measure.bits_per_byte()}
+            for name, value in figures.items():
+                self.on_event(Evaluated(stage=self.stage, step=state.step, name=name, value=value))
+            return figures[metric]
 
         def sample(state: TrainState) -> None:
             if processes.first:
@@ -222,7 +244,7 @@ class StageRun(StageFolder):
         )
         loop = Loop(
             stage=self.stage,
-            loss=compiled_loss(model, use_compile=self.context.compile),
+            loss=objective.loss if objective else compiled_loss(model, use_compile=self.context.compile),
             optimizer=optimizer,
             source=source,
             rows=self.device_batch.step_rows,
@@ -238,11 +260,16 @@ class StageRun(StageFolder):
             eval_every=config.eval_every,
             save_every=config.save_every,
             on_event=self.on_event,
-            mfu=lambda rate: utilization(token_flops, rate, peak, self.context.world_size),
+            # the tokens of rl are those that were chosen, of all that were read
+            mfu=lambda rate: (
+                None if self.stage == "rl" else utilization(token_flops, rate, peak, self.context.world_size)
+            ),
             sample=self._timed("samples", sample),
             sample_every=config.sample_every,
             scaler=scaler,
             skip_spikes=config.skip_spikes,
+            updates=updates,
+            evaluate_first=self.stage == "rl",
             stop=stop,
             processes=processes,
         )
@@ -251,14 +278,15 @@ class StageRun(StageFolder):
         self._timed("samples", sample)(state)
         summary = _json_safe(
             {
+                **closing(source.state()),
                 "step": state.step,
                 "tokens": state.tokens,
                 "elapsed_s": round(state.elapsed_s, 2),
                 "first_loss": state.first_loss,
                 "train_loss": state.loss,
-                "val_bpb": state.val_bpb,
+                metric: state.val_bpb,
                 "best_step": state.best_step,
-                "best_bpb": state.best_bpb,
+                metric.replace("val", "best"): state.best_bpb,
                 "peak_memory_bytes": peak_bytes(self.context.device),
             }
         )
