@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-PRELOADED = ["pyarrow.parquet", "safetensors.torch", "nanochat.stages.finetune", "nanochat.stages.pretrain"]
+PRELOADED = ["pyarrow.parquet", "safetensors.torch", "nanochat.stages.rl", "nanochat.stages.pretrain"]
 LIMIT_S = 120.0
 
 

@@ -206,3 +206,41 @@ def test_core(test_data: Path) -> None:
         assert row["speedup"] == pytest.approx(row["plain_s"] / row["ours_s"])
     assert report["sums"][-1]["items"] == 9
     assert "no task 'cop'" in run("--shared", str(test_data), "--tasks", "cop", name="core").stderr
+
+
+def test_stages_trains_rl_as_the_pipeline_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks"))
+    import stages
+
+    from nanochat.config.fields import options_of
+    from nanochat.config.rl import RlConfig
+    from nanochat.config.speedrun import SpeedrunConfig, pocket_recipe
+
+    words = stages.rl_words(43)
+    flags = {spec.flags[0]: spec for spec in options_of(RlConfig)}
+    given = {flags[flag].name: flags[flag].from_text(text) for flag, text in zip(words[::2], words[1::2], strict=True)}
+    assert RlConfig(**given) == pocket_recipe(SpeedrunConfig(seed=43)).rl
+
+
+def test_stages_says_what_was_lifted_and_what_was_hurt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks"))
+    import stages
+
+    def scores(right: int) -> dict[str, float]:
+        return {"correct": right, "n": 200, "accuracy": right / 200}
+
+    def run(lifted: int) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
+        problems = {"base": 0, "mid": 40, "sft": 80, "rl": 80 + lifted}
+        facts = {"base": 40, "mid": 190, "sft": 196, "rl": 150}
+        return {"tasks": {s: {"facts": scores(facts[s]), "problems": scores(problems[s])} for s in stages.STAGES}}
+
+    runs = [run(40), run(60)]
+    cells = {s: {task: stages.cell(runs, s, task) for task in ("facts", "problems")} for s in stages.STAGES}
+    lines = stages.table(cells)
+    assert lines[0] == "| task | base | mid | sft | rl |"
+    assert lines[3].endswith("| 65.0% (58.2 to 71.3), 60 to 70 |")
+    assert "rl lifts problems by 25.0 points; by seed 20.0, 30.0" in lines
+    one = {**cells, "sft": {task: stages.cell(runs[:1], "sft", task) for task in ("facts", "problems")}}
+    assert stages.table(one) == lines
+    assert "sft is below mid beyond its interval in: none" in lines
+    assert "rl is below sft beyond its interval in: facts" in lines

@@ -83,6 +83,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train base": ("nanochat.commands.train:base", "Pretrain a model on text."),
     "train mid": ("nanochat.commands.train:mid", "Teach a base model the form of a conversation."),
     "train sft": ("nanochat.commands.train:sft", "Fine-tune a model on the answers of conversations."),
+    "train rl": ("nanochat.commands.train:rl", "Let a model practise: what is paid well becomes likelier."),
     "eval": ("", "Numbers about a model."),
     "eval base": (
         "nanochat.commands.eval_base:base",

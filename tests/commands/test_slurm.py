@@ -260,7 +260,7 @@ print(*{"torch", "textual", "pyarrow", "httpx2", "tiktoken", "numpy"} & set(sys.
     [
         ("slurm ", {"train", "speedrun", "eval"}),
         ("slurm --nodes 2 tr", {"train"}),
-        ("slurm train ", {"base", "mid", "sft"}),
+        ("slurm train ", {"base", "mid", "sft", "rl"}),
         ("slurm train base --seq", {"--sequence-len"}),
         ("slurm --part", {"--partition"}),
         ("slurm speedrun ", {"pocket"}),

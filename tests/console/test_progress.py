@@ -21,6 +21,7 @@ from nanochat.runtime.events import (
     Evaluated,
     Event,
     Notice,
+    RolloutsDone,
     Sampled,
     StageFinished,
     StageProgress,
@@ -482,3 +483,52 @@ class TestShareAndMemory:
         screen.clock.now += 20.0
         screen.show(BetweenSteps(stage="base", step=10, work="evaluation", seconds=20.0))
         assert "4:30 left" in screen.picture  # 90 steps of a second, nine evaluations of twenty
+
+
+def practise(screen: Screen, *, to: int = 4) -> None:
+    """Steps of reinforcement learning, examined before the first and after the second."""
+
+    def examined(number: int, value: float) -> None:
+        passed = {"val/problems pass@1": value, "val/problems pass@4": value + 0.2}
+        for name, found in (passed | {"val_error": 1 - value}).items():
+            screen.show(Evaluated(stage="rl", step=number, name=name, value=found, n=100))
+        screen.show(BetweenSteps(stage="rl", step=number, work="evaluation", seconds=3.0))
+
+    screen.show(StageStarted(stage="rl", tag="t", total_steps=4, tokens=512, schedule={"evaluation": 2}))
+    examined(0, 0.48)
+    for number in range(1, to + 1):
+        paid = 0.5 + number / 10
+        screen.show(
+            RolloutsDone(
+                stage="rl", step=number, reward=paid, answer_tokens=14.6, ended=1.0, telling=0.375, seconds=0.5
+            )
+        )
+        screen.clock.now += 15.0
+        screen.show(replace(step("rl", number, 4), loss=-0.003))
+        if number == 2:
+            examined(2, 0.6)
+
+
+def test_practice_shows_rewards_where_others_show_losses() -> None:
+    screen = Screen("rl", terminal=False)
+    with screen.show:
+        practise(screen)
+        summary = {"first_reward": 0.6, "reward": 0.85, "first_loss": -0.1, "train_loss": -0.003}
+        screen.show(StageFinished(stage="rl", step=4, elapsed_s=60.0, summary=summary))
+    assert "  rl step 0  problems pass@1 48%  problems pass@4 68%" in screen.lines
+    assert "  rl step 2  problems pass@1 60%  problems pass@4 80%" in screen.lines
+    assert [line for line in screen.lines if "reward 0.700  answers 15 tokens  telling 38%" in line]
+    assert "reward 0.60 → 0.85" in screen.lines[-1]
+    assert "loss" not in screen.text
+    assert "val_error" not in screen.text
+
+
+@pytest.mark.parametrize("width", [40, 60, 100])
+def test_the_block_of_practice_fits(width: int) -> None:
+    screen = Screen("rl", width=width)
+    with screen.show:
+        practise(screen, to=3)
+        picture = screen.picture
+    assert "reward 0.800" in picture
+    assert all(len(line) < width for line in picture.splitlines())
+    assert len(picture.splitlines()) == 4

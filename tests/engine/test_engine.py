@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from doubles import ScriptedModel, UniformModel, network_of, script_of, tiny_config
+from doubles import ScriptedModel, UniformModel, network_of, random_model, script_of, tiny_config
 
 from nanochat.config.chat import GREEDY, SamplingConfig
 from nanochat.engine import engine as module
@@ -285,3 +285,24 @@ def test_rows_follow_what_is_wanted_where_reserving_costs_memory(
 def test_the_consumer_is_not_in_inference_mode(model: GPT, tokenizer: Tokenizer) -> None:
     for _ in Engine(model, tokenizer).generate([tokenizer.bos], greedy(max_new_tokens=2)):
         assert not torch.is_inference_mode_enabled()
+
+
+def test_other_weights_keep_nothing_of_the_old_ones(model: GPT, tokenizer: Tokenizer) -> None:
+    """The second prompt begins as the first, whose keys and values are of weights that are gone."""
+    other = random_model("D", seed=9)
+    engine = Engine(network_of(model), tokenizer)
+    (prompt,) = prompts_of(tokenizer, 60)
+
+    def said(by: Engine) -> tuple[int, ...]:
+        return by.generate_batch([prompt], greedy(max_new_tokens=12))[0].tokens
+
+    before = said(engine)
+    engine.renew(network_of(other))
+    assert said(engine) == said(Engine(network_of(other), tokenizer)) != before
+    answering = engine.generate(prompt, greedy(max_new_tokens=12))
+    next(answering)
+    with pytest.raises(RuntimeError, match="while answers are being generated"):
+        engine.renew(network_of(model))
+    answering.close()
+    engine.renew(network_of(model))
+    assert said(engine) == before

@@ -12,6 +12,7 @@ from nanochat.runtime.events import (
     Evaluated,
     Event,
     EventLog,
+    RolloutsDone,
     Sampled,
     StageFinished,
     StageStarted,
@@ -204,3 +205,20 @@ def test_what_a_model_says_is_code_and_nothing_else() -> None:
     text = as_markdown([("a\nb", "# no\n\n![x](http://x)"), ("c", "")])
     assert all(line.startswith("    ") for line in text.splitlines())
     assert text.splitlines()[2] == "    # no"
+
+
+def test_rewards_are_told_once_beside_their_step(tmp_path: Path) -> None:
+    def practised(number: int) -> list[Event]:
+        rollouts = RolloutsDone(
+            stage="rl", step=number, reward=0.5, answer_tokens=14.0, ended=1.0, telling=0.25, seconds=1.0
+        )
+        return [rollouts, step(number, "rl")]
+
+    life = Life(tmp_path)
+    life([start(stage="rl"), *practised(1), *practised(2), start(1, stage="rl"), *practised(2)])
+    assert life.mirror
+    life.mirror.close()
+    told = [(step, values) for _, step, values in life.notebook.rows if "train/reward" in values]
+    figures = {"train/reward": 0.5, "train/answer_tokens": 14.0, "train/ended": 1.0, "train/telling": 0.25}
+    assert told == [(1, figures), (2, figures)]
+    assert life.notebook.losses() == [1, 2]

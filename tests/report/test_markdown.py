@@ -165,3 +165,20 @@ def test_scores_during_training_are_a_table_of_their_own(tmp_path: Path) -> None
     assert len(rows) == 12
     assert (rows[0], rows[-1]) == ("| 10 | 0.010 | 0.005 |", "| 300 | 0.300 | 0.150 |")
     assert "Not evaluated yet." in text
+
+
+def test_reinforcement_learning_has_rewards_for_losses(tmp_path: Path) -> None:
+    run_stage(tmp_path / "sft", 1.0, {})
+    rollouts = [{"event": "RolloutsDone", "stage": "rl", "step": n + 1, "reward": n / 4} for n in range(4)]
+    passes = [
+        {"event": "Evaluated", "stage": "rl", "step": step, "name": name, "value": value, "n": 100, "chance": 0.03}
+        for step, values in ((0, (0.4, 0.7, 0.6)), (4, (0.65, 0.8, 0.35)))
+        for name, value in zip(("val/problems pass@1", "val/problems pass@4", "val_error"), values, strict=True)
+    ]
+    steps = [{"event": "StepDone", "stage": "rl", "step": n + 1, "loss": -0.1} for n in range(4)]
+    write(tmp_path / "rl" / "events.jsonl", *rollouts, *steps, *passes)
+    report = collect(tmp_path)
+    assert report.stages[1].tasks == {}
+    text = to_markdown(report)
+    assert "| rl | 0.000 | 0.750 | problems pass@1 40.0% → 65.0%; problems pass@4 70.0% → 80.0% |" in text
+    assert "| rl | -0.100" not in text

@@ -23,6 +23,7 @@ QUESTIONS = (
     "What is 23 plus 58?",
     "How many times does the letter 'e' appear in 'cheese'?",
     "What is the opposite of cold?",
+    "Tom has 14 apples, buys 9 more and gives 5 away. How many are left?",
     "Who are you?",
 )
 
@@ -103,7 +104,7 @@ def _ask(context: RunContext, tag: str) -> None:
     from nanochat.engine.session import Session
     from nanochat.runtime.safe_text import safe_text
 
-    engine, _ = load_engine(context.paths, f"{tag}:sft", device=context.device)
+    engine, _ = load_engine(context.paths, f"{tag}:rl", device=context.device)
     for question in QUESTIONS:
         session = Session(engine, GREEDY)
         answer = next(event.text for event in session.ask(question) if isinstance(event, TurnFinished))

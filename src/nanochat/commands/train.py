@@ -12,6 +12,7 @@ from nanochat.commands.launching import launch_options, ran_elsewhere
 from nanochat.commands.options import base_dir_option, config_options, emit_json, json_option
 from nanochat.commands.running import progress_options, show_progress
 from nanochat.config.load import Resolved
+from nanochat.config.rl import RlConfig
 from nanochat.config.train import BaseTrainConfig, MidTrainConfig, SftConfig, TrainConfig
 from nanochat.errors import UsageError
 from nanochat.runtime.context import RunContext
@@ -83,6 +84,26 @@ def sft(config: Resolved[SftConfig], base_dir: str | None, launch: Asked, as_jso
     from nanochat.stages.finetune import sft
 
     _run("sft", value, base_dir, as_json, lambda context, on_event: sft(value, context, on_event))
+
+
+@click.command()
+@config_options(RlConfig, "train.rl", config_file=True)
+@progress_options(training=True)
+@base_dir_option
+@launch_options
+@json_option
+def rl(config: Resolved[RlConfig], base_dir: str | None, launch: Asked, as_json: bool) -> None:
+    """Let a model practise: what is paid well becomes likelier.
+
+    It answers each problem many times, and learns from what each answer is worth beside the others. pass@k on
+    held-out problems, before the first step and then at a cadence, says whether it helps.
+    """
+    value = config.value
+    if ran_elsewhere(launch, value.device):
+        return
+    from nanochat.stages.rl import rl
+
+    _run("rl", value, base_dir, as_json, lambda context, on_event: rl(value, context, on_event))
 
 
 SHAPE_FIELDS = ("depth", "aspect_ratio", "head_dim", "window_pattern", "recipe", "tokenizer")

@@ -23,6 +23,7 @@ SECTIONS: dict[str, str] = {
     "train.base": "nanochat.config.train:BaseTrainConfig",
     "train.mid": "nanochat.config.train:MidTrainConfig",
     "train.sft": "nanochat.config.train:SftConfig",
+    "train.rl": "nanochat.config.rl:RlConfig",
     "eval.base": "nanochat.config.evaluate_base:BaseEvalConfig",
     "eval.chat": "nanochat.config.evaluate:ChatEvalConfig",
     "slurm": "nanochat.config.slurm:SlurmConfig",

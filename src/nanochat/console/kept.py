@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.text import Text
 
 from nanochat.console.lines import Board, Part, fit
 from nanochat.console.tracker import StageTracker
 from nanochat.console.words import duration, loss_text, money, safe, short, size
-from nanochat.runtime.events import FIGURES, VALIDATION, Evaluated, StageFinished
+from nanochat.runtime.events import FIGURES, VALIDATION, Evaluated, StageFinished, is_during_training
 
 
 def finished_line(event: StageFinished, stage: StageTracker | None, seconds: float, width: int | None) -> Text:
@@ -34,7 +34,7 @@ def finished_line(event: StageFinished, stage: StageTracker | None, seconds: flo
         rate = stage.tokens_per_s
         parts += [
             Part(f"{event.step:,} step{'' if event.step == 1 else 's'}", "", 4),
-            Part(f"loss {loss_text(first)} → {loss_text(last)}" if first is not None and last is not None else ""),
+            Part(_learnt_text(summary, first, last)),
             Part(f"val {loss_text(val)} bpb" if val is not None else "", "", 3),
             Part(duration(seconds), "", 2),
             Part(f"({short(rate)} tok/s)" if rate is not None else "", "dim", 5),
@@ -54,13 +54,20 @@ def finished_line(event: StageFinished, stage: StageTracker | None, seconds: flo
     return fit(parts, width)
 
 
+def _learnt_text(summary: Mapping[str, float], first: float | None, last: float | None) -> str:
+    """How the loss fell, or the reward rose."""
+    if "first_reward" in summary and "reward" in summary:
+        return f"reward {summary['first_reward']:.2f} → {summary['reward']:.2f}"
+    return f"loss {loss_text(first)} → {loss_text(last)}" if first is not None and last is not None else ""
+
+
 def score_lines(stage: str, scores: Sequence[Evaluated], width: int | None) -> list[Text]:
     """`  sft  facts 98%  arithmetic 96%  counting 92%`, on several lines where it must be.
 
     What is told during training names its step: `  sft step 250  facts 98%  score 0.95`.
     """
     items = [Part(f"{safe(score.name.removeprefix(VALIDATION))} {_score_text(score)}") for score in scores]
-    during = [score.step for score in scores if score.name.startswith(VALIDATION) or score.name in FIGURES]
+    during = [score.step for score in scores if is_during_training(score.name)]
     head = f"{safe(stage)} step {during[0]:,}" if during else f"{safe(stage):<4}"
     return fold(f"  {head}  ", items, width)
 

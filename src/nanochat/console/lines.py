@@ -15,6 +15,7 @@ from rich.text import Text
 
 from nanochat.console.tracker import CURVE_POINTS, StageTracker
 from nanochat.console.words import bar, condense, duration, loss_text, money, safe, short, size, sparkline
+from nanochat.runtime.events import RolloutsDone
 
 BLOCK_LINES = 4
 
@@ -143,6 +144,16 @@ def _first_line(board: Board, stage: StageTracker, width: int, now: float) -> Te
     if stage.last is None:
         elapsed = Part(f"  elapsed {duration(stage.elapsed(now))}", "dim")
         return fit([elapsed, Part(rate_text(stage), "", 1), Part(safe(stage.detail))], width)
+    if stage.rollouts is not None:
+        return fit(
+            [
+                Part(f"  reward {stage.rollouts.reward:.3f}", "bold"),
+                Part(reward_curve(stage, min(CURVE_POINTS // 2, max(8, width - 48))), "cyan", 3),
+                *_rollout_parts(stage.rollouts),
+                Part(_lr_text(stage), "", 4),
+            ],
+            width,
+        )
     return fit(
         [
             Part(f"  loss {loss_text(stage.last.loss)}", "bold"),
@@ -175,6 +186,19 @@ def loss_curve(stage: StageTracker, width: int) -> str:
     """The losses of this run as columns, on a logarithmic scale: their first fall would hide the rest."""
     points = condense(stage.losses.points, width)
     return sparkline([math.log(loss) for loss in points] if min(points, default=0.0) > 0 else points, width)
+
+
+def reward_curve(stage: StageTracker, width: int) -> str:
+    """The rewards of this run as columns."""
+    return sparkline(condense(stage.losses.points, width), width)
+
+
+def _rollout_parts(rollouts: RolloutsDone) -> list[Part]:
+    """How long the answers are, and how many examples teach something."""
+    return [
+        Part(f"answers {rollouts.answer_tokens:.0f} tokens", "", 1),
+        Part(f"telling {rollouts.telling:.0%}", "", 2),
+    ]
 
 
 def cost_text(board: Board, stage: StageTracker, now: float) -> str:
@@ -230,9 +254,11 @@ def log_line(board: Board, stage: StageTracker, now: float) -> Text:
     parts = [Part(f"  {safe(stage.name)}"), Part(amount_text(stage))]
     parts.append(Part(f"{percent}%" if percent is not None else ""))
     if stage.last is not None:
+        if stage.rollouts is None:
+            parts += [Part(f"loss {loss_text(stage.last.loss)}"), Part(_val_text(stage))]
+        else:
+            parts += [Part(f"reward {stage.rollouts.reward:.3f}"), *_rollout_parts(stage.rollouts)]
         parts += [
-            Part(f"loss {loss_text(stage.last.loss)}"),
-            Part(_val_text(stage)),
             Part(_lr_text(stage)),
             Part(f"{short(stage.last.tokens_per_s)} tok/s"),
             Part(_mfu_text(stage)),

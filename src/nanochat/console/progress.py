@@ -27,6 +27,7 @@ from nanochat.runtime.events import (
     Evaluated,
     Event,
     Notice,
+    RolloutsDone,
     StageFinished,
     StageProgress,
     StageStarted,
@@ -101,8 +102,11 @@ class ConsoleProgress:
                 self._print_scores()  # of the validation before it
                 self._stage(event.stage).on_step(event, self._clock())
                 self._log()
+            case RolloutsDone():
+                self._stage(event.stage).on_rollouts(event)
             case BetweenSteps():
                 self._stage(event.stage).on_side_work(event)
+                self._print_scores()
             case StageProgress():
                 stage = self._stage(event.stage)
                 if event.done < stage.done:  # the next model is asked: the scores of the last one are complete
@@ -170,6 +174,8 @@ class ConsoleProgress:
         if event.name == "val_bpb":
             if self._board.current is not None and self._board.current.name == event.stage:
                 self._board.current.val_bpb = event.value
+            return
+        if event.name == "val_error":  # its parts are shown
             return
         if self._scores and self._scores[0].stage != event.stage:
             self._print_scores()

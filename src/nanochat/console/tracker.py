@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 
-from nanochat.runtime.events import BetweenSteps, StageProgress, StageStarted, StepDone
+from nanochat.runtime.events import BetweenSteps, RolloutsDone, StageProgress, StageStarted, StepDone
 
 TRAINING = frozenset({"base", "mid", "sft", "rl"})
 CURVE_POINTS = 128  # of which half to all are in use: a block is at most as wide as half of them
@@ -137,10 +137,11 @@ class StageTracker:
         unit: steps, bytes, characters, merges, tasks, ...
         detail: what is being worked on.
         pace: of `done`; of steps without the first one, which compiles.
-        losses: of all steps of this run.
+        losses: of all steps of this run; in reinforcement learning rewards, whose steps have a loss that says nothing.
         first: first step of this run.
         last: newest step.
         val_bpb: newest validation.
+        rollouts: newest answers of reinforcement learning.
         peak_known: whether the device's peak is known, for its share; None where nothing is said of it.
         side: other work that is scheduled, by its kind.
         aside_s: seconds it has taken so far; the pace of steps does not count them.
@@ -159,6 +160,7 @@ class StageTracker:
     first: StepDone | None = None
     last: StepDone | None = None
     val_bpb: float | None = None
+    rollouts: RolloutsDone | None = None
     peak_known: bool | None = None
     side: dict[str, SideWork] = field(default_factory=dict)
     aside_s: float = 0.0
@@ -196,10 +198,16 @@ class StageTracker:
         """One optimizer step."""
         self.training, self.unit = True, "steps"
         self.done, self.total = event.step, event.total_steps
-        self.losses = self.losses.add(event.loss)
+        if self.rollouts is None:
+            self.losses = self.losses.add(event.loss)
         self.pace.add(event.step, now - self.aside_s)
         self.first = self.first or event
         self.last = event
+
+    def on_rollouts(self, event: RolloutsDone) -> None:
+        """The answers that the next step learns from."""
+        self.rollouts = event
+        self.losses = self.losses.add(event.reward)
 
     def on_side_work(self, event: BetweenSteps) -> None:
         """An evaluation, a checkpoint or samples were made; those that nobody announced stay in the pace of steps."""

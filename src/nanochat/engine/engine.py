@@ -188,6 +188,18 @@ class Engine:
                     last[piece.row] = hidden[end - 1]
         return model.logits(torch.stack([last[row] for row in range(len(prompts))]))
 
+    def renew(self, model: LanguageModel) -> None:
+        """Go on with other weights; nothing that was read with the old ones is kept.
+
+        Raises:
+            RuntimeError: answers are being generated.
+        """
+        with self._lock:
+            if self._scheduler and self._scheduler.busy:
+                raise RuntimeError("other weights while answers are being generated")
+            self._scheduler = None
+            self.model = model
+
     def forget(self) -> None:
         """Drop the keys and values of everything that is not being generated."""
         with self._lock:

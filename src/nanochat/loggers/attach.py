@@ -24,6 +24,7 @@ from nanochat.runtime.events import (
     Event,
     Notice,
     OnEvent,
+    RolloutsDone,
     Sampled,
     StageFinished,
     StageStarted,
@@ -33,7 +34,7 @@ from nanochat.runtime.events import (
 from nanochat.runtime.files import translate_os_errors
 from nanochat.runtime.paths import Paths
 
-TOLD = (StageStarted, StepDone, Evaluated, Sampled, StageFinished)
+TOLD = (StageStarted, StepDone, RolloutsDone, Evaluated, Sampled, StageFinished)
 STEPS_WAITING = 10_000  # 5 MB of events at most; a logger that waits 30 s for its network loses none of 300 a second
 CLOSING_S = 20.0  # what a run waits at its end for what is still to be sent
 
@@ -70,7 +71,7 @@ def attach_loggers(names: Sequence[str], paths: Paths, on_event: OnEvent) -> Ite
         if isinstance(event, TOLD):
             line = json.dumps(record_of(event)).encode() + b"\n"
             for process in processes:
-                process.send(line, dispensable=isinstance(event, StepDone))
+                process.send(line, dispensable=isinstance(event, StepDone | RolloutsDone))
 
     try:
         yield tell_all

@@ -27,6 +27,12 @@ STEP_FIGURES = {
     "mfu": "speed/mfu",
     "memory_bytes": "speed/memory_bytes",
 }
+ROLLOUT_FIGURES = {
+    "reward": "train/reward",
+    "answer_tokens": "train/answer_tokens",
+    "ended": "train/ended",
+    "telling": "train/telling",
+}
 Plain = str | int | float | bool
 
 
@@ -119,7 +125,7 @@ class Mirror:
             self._tag = record["tag"]
             if record["tokens"]:
                 self._open(stage, record)
-        elif kind in ("StepDone", "Sampled") and self._run and self._run.stage == stage:
+        elif kind in ("StepDone", "RolloutsDone", "Sampled") and self._run and self._run.stage == stage:
             self._take(record)
         elif kind == "Evaluated" and self._tag:
             if self._run is None or self._run.stage != stage:  # scores come when all stages are done
@@ -163,7 +169,8 @@ class Mirror:
     def _catch_up(self, log: Path, until: float) -> None:
         """Take from the stage's log what the logger has missed, up to the step that the stage goes on from."""
         for record in iterate_events(log):
-            if record.get("event") in ("StepDone", "Evaluated", "Sampled") and record.get("step", math.inf) <= until:
+            known = ("StepDone", "RolloutsDone", "Evaluated", "Sampled")
+            if record.get("event") in known and record.get("step", math.inf) <= until:
                 if record["event"] != "Sampled":
                     self._flush_samples()
                 self._take(record)
@@ -178,15 +185,22 @@ class Mirror:
             self._samples.append((record["prompt"], record["answer"]))
             self._samples_at = (step, at)
         elif record["event"] == "StepDone":
-            values = {name: record.get(field) for field, name in STEP_FIGURES.items()}
-            known = {name: float(value) for name, value in values.items() if value is not None}
-            if run.is_new("step", step):
-                run.keep()
-                self.tracker.figures(step, at, known)
+            self._figures("step", STEP_FIGURES, record)
+        elif record["event"] == "RolloutsDone":
+            self._figures("rollouts", ROLLOUT_FIGURES, record)
         elif record.get("value") is not None and run.is_new(record["name"], step):
             run.keep()
             name = "val/bpb" if record["name"] == "val_bpb" else f"score/{record['name']}"
             self.tracker.figures(step, at, {name: float(record["value"])})
+
+    def _figures(self, series: str, names: Mapping[str, str], record: Mapping[str, Any]) -> None:
+        """Some fields of a record that every step has."""
+        assert self._run is not None
+        values = {name: record.get(field) for field, name in names.items()}
+        if self._run.is_new(series, int(record["step"])):
+            self._run.keep()
+            known = {name: float(value) for name, value in values.items() if value is not None}
+            self.tracker.figures(int(record["step"]), float(record["time"]), known)
 
     def _flush_samples(self) -> None:
         """Samples of one step belong together."""

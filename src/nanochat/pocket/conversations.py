@@ -28,6 +28,7 @@ from nanochat.pocket.held_out import (
     words_of,
 )
 from nanochat.pocket.numerals import in_words
+from nanochat.pocket.problems import ANSWER, draw_problem
 from nanochat.pocket.wordings import BY_NAME, RELATIONS, Relation, fill
 from nanochat.pocket.words import made_up_word, spliced_word
 
@@ -39,6 +40,7 @@ KINDS: tuple[str, ...] = (
     "arithmetic",
     "counting",
     "spelling",
+    "problems",
     "choice",
     "lookup",
     "binding",
@@ -232,6 +234,20 @@ def _spelling(rnd: Rnd, split: Split) -> list[Turn]:
     return [{"prompt": prompt, "reply": reply, "answer": spelled, "grading": "spelling", "subject": word}]
 
 
+def _problems(rnd: Rnd, split: Split) -> list[Turn]:
+    problem = draw_problem(rnd, split, MAX_NUMBER)
+    result = str(problem.result)
+    return [
+        {
+            "prompt": _maybe_in_passing(rnd, split, problem.prompt),
+            "reply": _tool(problem.expression, result, ANSWER.format(result=result)),
+            "answer": result,
+            "grading": "number",
+            "subject": " ".join(map(str, problem.numbers)),
+        }
+    ]
+
+
 def _choice(rnd: Rnd, split: Split) -> list[Turn]:
     relation = pick(rnd, CHOICE_SLOTS)
     while True:
@@ -360,6 +376,7 @@ _MAKERS = {
     "arithmetic": _arithmetic,
     "counting": _counting,
     "spelling": _spelling,
+    "problems": _problems,
     "choice": _choice,
     "lookup": _lookup,
     "binding": _binding,

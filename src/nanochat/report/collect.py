@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from nanochat.config.stages import STAGES
-from nanochat.runtime.events import FIGURES, VALIDATION, read_events
+from nanochat.runtime.events import VALIDATION, is_during_training, read_events
 from nanochat.runtime.files import translate_os_errors
 
 Record = Mapping[str, Any]
@@ -37,6 +37,9 @@ class TaskScore:
         """0 is guessing, 1 is perfect."""
         chance = self.chance or 0.0
         return (self.accuracy - chance) / (1 - chance) if chance < 1 else 0.0
+
+
+_PASS = " pass@"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,6 +76,8 @@ class StageReport:
     peak_memory_bytes: int | None
     losses: tuple[float, ...]  # training loss, one a step
     val_bpb: tuple[float, ...]  # in the order of evaluation
+    rewards: tuple[float, ...]  # of reinforcement learning, one a step
+    passed: Mapping[str, tuple[float, ...]]  # pass@k of its tasks, in the order of evaluation
     tasks: Mapping[str, TaskScore]
     scored: tuple[Scored, ...]  # during training, in the order of the steps
     samples: tuple[Sample, ...]  # all answers, by prompt and then by step
@@ -172,6 +177,8 @@ def _stage(stage_dir: Path, config: Record, events: Sequence[Record]) -> StageRe
         mfu=statistics.median(shares) if shares else None,
         peak_memory_bytes=_whole(finished.get("peak_memory_bytes")),
         losses=_numbers(steps, "loss"),
+        rewards=_numbers(_of(events, "RolloutsDone"), "reward"),
+        passed=_passed(evaluated),
         val_bpb=bpb or _numbers([*evals, finished], "val_bpb")[:1],
         tasks=_tasks(evals, evaluated),
         scored=_scored(evaluated),
@@ -206,8 +213,8 @@ def _tasks(evals: Sequence[Record], evaluated: Sequence[Record]) -> dict[str, Ta
     if found:
         return found
     # a score has a number of problems; what is told during training is of other problems than the table's
-    asked = [event for event in evaluated if event.get("n") and not str(event.get("name")).startswith(VALIDATION)]
-    scores = {str(event.get("name")): _task(event, "value") for event in asked if event.get("name") not in FIGURES}
+    named = ((str(event.get("name")), event) for event in evaluated)
+    scores = {name: _task(event, "value") for name, event in named if event.get("n") and not is_during_training(name)}
     return {name: score for name, score in scores.items() if score}
 
 
@@ -222,6 +229,15 @@ def _scored(evaluated: Sequence[Record]) -> tuple[Scored, ...]:
             short = name.removeprefix(VALIDATION)
             found[step, short] = Scored(step=step, name=short, value=value)
     return tuple(sorted(found.values(), key=lambda scored: scored.step))
+
+
+def _passed(evaluated: Sequence[Record]) -> dict[str, tuple[float, ...]]:
+    """The figures of each `problems pass@4`, which are told as they are made."""
+    names = dict.fromkeys(str(event.get("name")) for event in evaluated if _PASS in str(event.get("name")))
+    return {
+        name.removeprefix(VALIDATION): _numbers((e for e in evaluated if e.get("name") == name), "value")
+        for name in names
+    }
 
 
 def _task(task: Any, key: str) -> TaskScore | None:

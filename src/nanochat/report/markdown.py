@@ -140,11 +140,26 @@ def _data(report: RunReport) -> list[str]:
 def _losses(report: RunReport) -> list[str]:
     rows = []
     for stage in report.stages:
+        if stage.rewards:
+            continue
         first, last = (f"{stage.losses[i]:.3f}" if stage.losses else "-" for i in (0, -1))
         rows.append((stage.name, first, last, _from_to(stage.val_bpb), sparkline(stage.losses) or "-"))
-    if not rows:
-        return ["Nothing has been trained yet."]
-    return _table(("stage", "first train loss", "last", "validation bits per byte", "train loss"), rows)
+    header = ("stage", "first train loss", "last", "validation bits per byte", "train loss")
+    lines = [*(_table(header, rows) if rows else []), *_rewards(report)]
+    return lines or ["Nothing has been trained yet."]
+
+
+def _rewards(report: RunReport) -> list[str]:
+    """What reinforcement learning was paid, and how often one of k answers to a held-out problem was right."""
+    rows = []
+    for stage in report.stages:
+        if stage.rewards:
+            passed = "; ".join(
+                f"{inline(name)} {values[0]:.1%} → {values[-1]:.1%}" for name, values in stage.passed.items() if values
+            )
+            first, last = (f"{stage.rewards[i]:.3f}" for i in (0, -1))
+            rows.append((stage.name, first, last, passed or "-", sparkline(stage.rewards)))
+    return ["", *_table(("stage", "first reward", "last", "held-out problems", "reward"), rows)] if rows else []
 
 
 def _scores(report: RunReport) -> list[str]:

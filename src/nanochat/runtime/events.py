@@ -77,6 +77,23 @@ class StepDone(Event):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class RolloutsDone(Event):
+    """The answers that step `step` of reinforcement learning learns from, before it learns.
+
+    Means over all answers: `reward`, `answer_tokens` that the model chose itself, `ended` by themselves. `telling` is
+    the share of examples whose answers were paid differently: the others teach nothing.
+    """
+
+    stage: str
+    step: int
+    reward: float
+    answer_tokens: float
+    ended: float
+    telling: float
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class BetweenSteps(Event):
     """What was done after a step and took time: `work` is evaluation, checkpoint or samples."""
 
@@ -88,8 +105,13 @@ class BetweenSteps(Event):
 
 VALIDATION = "val/"
 """Begins the names of scores that are told during training: of other problems than those of an evaluation."""
-FIGURES = frozenset({"val_bpb", "val_loss", "val/score", "core", "reward_margin", "train_reward_margin"})
-"""Names of what is evaluated and is no share: all else is one, from 0 to 1."""
+FIGURES = frozenset({"val_bpb", "val_loss", "val_error", "val/score", "core", "reward_margin", "train_reward_margin"})
+"""Names of what is evaluated and is no task's score: all else is one, from 0 to 1."""
+
+
+def is_during_training(name: str) -> bool:
+    """Whether what is evaluated under this name belongs to a step of the training rather than to its result."""
+    return name.startswith(VALIDATION) or name in FIGURES
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,4 +1,5 @@
 """One file per box of the pipeline: a config in, a result out, events on the way.
 
-Read `pretrain` first, then `midtrain` and `sft`, `evaluate`, and `speedrun`, which strings them together.
+Read `pretrain` first, then `finetune` (mid and sft), `rl` (with `rollouts`, `rewards` and `practice`), `evaluate`, and
+`speedrun`, which strings them together.
 """

@@ -47,6 +47,7 @@ FREE_SETTINGS = frozenset(
         "eval_tasks",
         "eval_problems",
         "eval_new_tokens",
+        "eval_samples",
         "save_every",
         "sample_every",
         "core_every",

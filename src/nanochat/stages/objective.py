@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from torch import Tensor
@@ -16,12 +16,17 @@ class Objective(Protocol):
 
     Attributes:
         metric: name of the figure of `validate` that decides which checkpoint is best: the lowest.
+        loss: (ids, targets) of some rows -> their loss, added up.
     """
 
-    metric: str
+    @property
+    def metric(self) -> str:
+        """See above."""
+        ...
 
-    def loss(self, ids: Tensor, targets: Tensor) -> Tensor:
-        """Of some rows, added up."""
+    @property
+    def loss(self) -> Callable[..., Tensor]:
+        """See above."""
         ...
 
     def validate(self, stop: StopRequest, device_batch: DeviceBatch) -> Mapping[str, float]:

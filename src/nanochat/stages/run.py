@@ -130,6 +130,7 @@ class StageRun(StageFolder):
         inherited: Mapping[str, Any] | None = None,
         objective: Objective | None = None,
         scoring: Scoring | None = None,
+        updates: int = 1,
         closing: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda loader: {},
     ) -> StageResult:
         """Run the loop from where it stands to the end, and mark the stage finished.
@@ -147,6 +148,7 @@ class StageRun(StageFolder):
             data: what the record says of them.
             inherited: what checkpoints keep for the stages that follow.
             objective: what is minimised; by default the cross-entropy of the targets.
+            updates: of one batch.
             scoring: tasks to be scored at every validation.
             closing: from the source's last state, figures for the summary; told to a person on its way.
 
@@ -286,13 +288,18 @@ class StageRun(StageFolder):
             eval_every=config.eval_every,
             save_every=config.save_every,
             on_event=self.on_event,
-            mfu=lambda rate: utilization(token_flops, rate, peak, self.context.world_size),
+            # the tokens of rl are those that were chosen, of all that were read
+            mfu=lambda rate: (
+                None if self.stage == "rl" else utilization(token_flops, rate, peak, self.context.world_size)
+            ),
             sample=self._timed("samples", sample),
             sample_every=config.samples_every,
             measure=self._timed("core", measure_core),
             measure_every=core.every if core else 0,
             scaler=scaler,
             skip_spikes=config.skip_spikes,
+            updates=updates,
+            evaluate_first=self.stage == "rl",
             stop=stop,
             processes=processes,
         )

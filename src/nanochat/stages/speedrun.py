@@ -20,15 +20,17 @@ from nanochat.stages.evaluate import choose_tasks, evaluate_chat, is_evaluated
 from nanochat.stages.finetune import midtrain, sft
 from nanochat.stages.prepare import make_pocket_data, make_tokenizer
 from nanochat.stages.pretrain import pretrain
+from nanochat.stages.rl import rl
 from nanochat.training.horizon import base_horizon
 
-STAGES = ("data", "tokenizer", "base", "mid", "sft", "eval", "report")
-TRAINED = ("base", "mid", "sft")
+STAGES = ("data", "tokenizer", "base", "mid", "sft", "rl", "eval", "report")
+TRAINED = ("base", "mid", "sft", "rl")
 
 # of a pocket run on two idle cores: share of the measured matmul rate that its steps reached (small matrices, the
 # optimizer and attention take the rest), and seconds that were no step (probing, compiling, evaluation)
 STEP_EFFICIENCY = 0.44
 OVERHEAD_S = 85.0
+ANSWER_S = 0.01  # of rl, on the same cores: to give an answer and learn from it
 GPU_FLOPS = 1e14  # a cautious stand-in where the rate is not measured
 PROCESS_BYTES = 1_950_000_000  # Python, torch and its compiler, over three stages: a pocket run takes 2.25 GiB in all
 
@@ -64,7 +66,10 @@ def make_plan(recipe: Recipe, context: RunContext) -> Plan:
     rows = recipe.base.device_batch_size * model.sequence_len
     activations = rows * (12 * model.vocab_size + model.n_layer * model.n_embd * 60)
     checkpoint = counts.total * 4 * 3  # weights and at most two momenta, float32
-    kept = sum(stage.keep + 1 for stage in (recipe.base, recipe.mid, recipe.sft))  # the newest, and the best
+    # the newest checkpoints, and the best
+    kept = sum(stage.keep + 1 for stage in (recipe.base, recipe.mid, recipe.sft, recipe.rl))
+    answers = recipe.rl.num_steps * recipe.rl.examples * recipe.rl.samples
+    seconds = flops / (rate * context.world_size * STEP_EFFICIENCY) + answers * ANSWER_S / context.world_size
     where = context.paths.base
     while not where.exists():
         where = where.parent
@@ -73,7 +78,7 @@ def make_plan(recipe: Recipe, context: RunContext) -> Plan:
         matrix_parameters=counts.matrices,
         tokens=tokens,
         flops=flops,
-        minutes=(flops / (rate * context.world_size * STEP_EFFICIENCY) + OVERHEAD_S) / 60,
+        minutes=(seconds + OVERHEAD_S) / 60,
         disk_bytes=recipe.data.size // 2 + checkpoint * (kept + 1),  # and one being written
         free_disk_bytes=shutil.disk_usage(where).free,
         memory_bytes=(PROCESS_BYTES + checkpoint * 2 + activations) * context.processes.local_world_size,
@@ -109,8 +114,9 @@ def speedrun(recipe: Recipe, plan: Plan, context: RunContext, on_event: OnEvent)
     processes.first_does(lambda: _prepare(recipe, plan, context, on_event))
     pretrain(recipe.base, context, on_event)
     midtrain(recipe.mid, context, on_event)
-    last = sft(recipe.sft, context, on_event)
-    _evaluate(recipe, context, int(last.summary["step"]), on_event)
+    sft(recipe.sft, context, on_event)
+    rl(recipe.rl, context, on_event)
+    _evaluate(recipe, context, on_event)
     return processes.first_does(lambda: _report(recipe, context, on_event))
 
 
@@ -130,15 +136,15 @@ def _report(recipe: Recipe, context: RunContext, on_event: OnEvent) -> Path:
     return path
 
 
-def _evaluate(recipe: Recipe, context: RunContext, steps: int, on_event: OnEvent) -> None:
-    """Score base, mid and sft, each only where its scores are missing."""
+def _evaluate(recipe: Recipe, context: RunContext, on_event: OnEvent) -> None:
+    """Score every stage, each only where its scores are missing."""
     tag, config = recipe.base.tag, recipe.evaluation
     tasks = choose_tasks(config.tasks, config.max_problems)
     exact = dataclasses.replace(context, dtype=config.dtype)
-    wanted = {"base": recipe.base.num_steps, "mid": recipe.mid.num_steps, "sft": steps}
+    wanted = {stage: getattr(recipe, stage).num_steps for stage in TRAINED}
     on_event(StageStarted(stage="eval", tag=tag, total_steps=0))
     for stage in TRAINED:
         done = is_evaluated(exact, tag, stage, wanted[stage], tasks, config.max_problems)
         if not context.processes.agree(done):
             evaluate_chat(f"{tag}:{stage}", config, exact, on_event)
-    on_event(StageFinished(stage="eval", step=steps, elapsed_s=0.0))
+    on_event(StageFinished(stage="eval", step=wanted["rl"], elapsed_s=0.0))

@@ -1,4 +1,4 @@
-"""Tasks of the pocket world: facts, arithmetic, counting, spelling, choice, identity; two more only train.
+"""Tasks of the pocket world: facts, arithmetic, counting, spelling, problems, choice, identity; three more only train.
 
 Conversations are made when asked for, by index; nothing is stored. Test tasks ask held-out wordings, number
 pairs, words and choice combinations, and never the same prompt twice.
@@ -19,7 +19,7 @@ from nanochat.tasks.grading import letter_is, names_only, number_is, spells
 from nanochat.tasks.task import Task
 from nanochat.tokenizer.conversation import Conversation, Message
 
-TEST_KINDS: tuple[str, ...] = ("facts", "arithmetic", "counting", "spelling", "choice", "identity")
+TEST_KINDS: tuple[str, ...] = ("facts", "arithmetic", "counting", "spelling", "problems", "choice", "identity")
 TRAIN_SIZE = 1_000
 TEST_SIZE = 200
 _TRIES_PER_TEST = 20  # identity has but a dozen held-out prompts: then the task is that small

@@ -61,6 +61,12 @@ def open_task(
     )
 
 
+def has_validation(name: str) -> bool:
+    """Whether a task of ours has a split to choose a recipe on, apart from the test's."""
+    name = canonical(name)
+    return name in KINDS or name in ("spellingbee", "simplespelling") or (name in SETS and "val" in SETS[name].splits)
+
+
 def _of_file(path: Path, split: Split, places: Places, programs: Programs) -> Task:
     if path.suffix == ".py":
         from nanochat.tasks.user import load_task

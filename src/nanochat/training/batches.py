@@ -89,6 +89,19 @@ class Batch:
         """How many targets of the step count, in all processes."""
         return int((self.targets >= 0).sum()) + self.elsewhere
 
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """What the loss is given, row by row."""
+        return self.ids, self.targets
+
+    def divisor(self, supervised: int) -> int:
+        """What the summed loss of the step is divided by; `supervised` is our own, which takes a pass to count."""
+        return max(1, supervised)
+
+    def tokens(self, world_size: int) -> int:
+        """Tokens of the step in all processes, as they are counted."""
+        return self.ids.numel() * world_size
+
     def parts(self, rows: int) -> Iterator[Batch]:
         """The batch in pieces of at most `rows` rows."""
         for at in range(0, len(self.ids), rows):

@@ -80,7 +80,7 @@ class Loop:
 
     Attributes:
         stage: name for events.
-        loss: (ids, targets) -> summed loss in nats; usually the compiled model.
+        loss: (ids, targets), or what else batches hold, -> summed loss in nats; usually the compiled model.
         optimizer: takes the steps.
         source: gives the rows.
         rows: rows of a step, of this process.
@@ -90,6 +90,8 @@ class Loop:
         device: where batches go.
         evaluate: validates and returns bits per byte, or raises `CutShort`; called every `eval_every` steps (0 never)
             and after the last one.
+        evaluate_first: also before the first step.
+        updates: of one batch, one after the other.
         save: begins to write a checkpoint; every `save_every` steps (0 never) whose losses are fine, when stopped, and
             after the last one.
         best: told when a checkpoint turns out to have the lowest validation so far.
@@ -105,7 +107,7 @@ class Loop:
     """
 
     stage: str
-    loss: Callable[[Tensor, Tensor], Tensor]
+    loss: Callable[..., Tensor]
     optimizer: Optimizer
     source: BatchSource
     rows: int
@@ -128,6 +130,8 @@ class Loop:
     measure_every: int = 0
     scaler: LossScaler | None = None
     skip_spikes: bool = False
+    updates: int = 1
+    evaluate_first: bool = False
     stop: StopRequest = field(default_factory=StopRequest)
     processes: Processes = ALONE
 
@@ -145,6 +149,8 @@ class Loop:
             stopping = self._is_stopping(self.processes.any(self.stop.requested))
             if state.step and self._evaluation_due(state) and not stopping:  # it was cut short
                 stopping = not self._evaluate(state, saved=True)
+            if self.evaluate_first and not state.step and not stopping:
+                stopping = not self._evaluate(state, saved=False)
             while state.step < self.total_steps and not stopping:
                 started = time.perf_counter()
                 batch = self.source.step(self.rows * self.processes.world_size)
@@ -205,11 +211,20 @@ class Loop:
         return False
 
     def _step(self, batch: Batch, state: TrainState) -> tuple[float, bool]:
+        """The updates of a step; the loss of the first, or of one that is not finite. Also, whether to stop."""
+        first, stopping = loss, _ = self._update(batch, state)
+        for _ in range(1, self.updates):
+            if math.isfinite(loss):
+                loss, asked = self._update(batch, state)
+                stopping = stopping or asked
+        return first if math.isfinite(loss) else loss, stopping
+
+    def _update(self, batch: Batch, state: TrainState) -> tuple[float, bool]:
         """One update; the loss is a mean over all targets of the step, however it is cut into micro-batches and shared
         out among processes. Also, whether to stop after it.
         """
         supervised = batch.supervised  # counted where the batch was made, not on the device
-        own = self.device_batch.attempt(lambda rows: self._gradients(batch, rows, max(1, supervised)))
+        own = self.device_batch.attempt(lambda rows: self._gradients(batch, rows, batch.divisor(supervised)))
         total, stops = self.processes.total([own, float(self.stop.requested)])
         if self.processes.world_size > 1:
             total = float(torch.tensor(total, dtype=torch.float32))  # as one process adds its micro-steps
@@ -234,16 +249,16 @@ class Loop:
         return True
 
     def _gradients(self, batch: Batch, rows: int, count: int) -> float:
-        """Gradients of a step of `count` targets, `rows` at a time, in place of any that an attempt before has left.
+        """Gradients of the loss divided by `count`, `rows` at a time, in place of any an attempt before has left.
 
         The device is waited for once, when all micro-steps are under way.
         """
         self.optimizer.zero_grad()
         scale = self.scaler.scale if self.scaler else 1.0
-        ids, targets = (to_device(part, self.device) for part in (batch.ids, batch.targets))
+        tensors = [to_device(part, self.device) for part in batch.tensors]
         losses = []
-        for at in range(0, self.rows, rows):
-            loss = self.loss(ids[at : at + rows], targets[at : at + rows]) / count
+        for at in range(0, len(batch.ids), rows):
+            loss = self.loss(*(part[at : at + rows] for part in tensors)) / count
             (loss * scale).backward()
             losses.append(loss.detach())
         return float(torch.stack(losses).sum())
@@ -274,7 +289,7 @@ class Loop:
             )
 
     def _count(self, state: TrainState, batch: Batch, loss: float, seconds: float, rate: _Rate) -> None:
-        tokens = batch.ids.numel() * self.processes.world_size
+        tokens = batch.tokens(self.processes.world_size)
         state.step += 1
         state.tokens += tokens
         state.elapsed_s += seconds

@@ -99,3 +99,19 @@ def test_the_narrower_the_less_is_said(tmp_path: Path) -> None:
         said = sum(len(line.plain) for line in lines)
         assert said <= before
         before = said
+
+
+def test_practice_shows_rewards_where_others_show_losses(tmp_path: Path) -> None:
+    rollouts = {"event": "RolloutsDone", "stage": "rl", "answer_tokens": 9.0, "ended": 1.0, "telling": 0.5}
+    events = [started(4)]
+    for number in range(1, 5):
+        paid = {"step": number, "reward": number / 5, "seconds": 1.0, "time": START + number}
+        events += [{**rollouts, **paid}, step(number, 4, loss=-0.003)]
+    append(tmp_path / "d4" / "rl" / "events.jsonl", *({**event, "stage": "rl"} for event in events))
+    model = Model(tmp_path / "d4")
+    model.catch_up()
+    lines = [line.plain for line in picture(model, None, Look(), START + 9, 100, 12)]
+    assert lines[1].startswith("reward 0.80")
+    assert [line for line in lines if line.startswith("reward  0.8000")]
+    assert not [line for line in lines if "loss" in line]
+    assert values(model, None, Look(), START + 9)["loss"] == -0.003

@@ -18,6 +18,7 @@ from nanochat.runtime.events import (
     Evaluated,
     Event,
     Notice,
+    RolloutsDone,
     Sampled,
     StageFinished,
     StageStarted,
@@ -28,7 +29,7 @@ _GREATEST = 2**53  # whole numbers that JSON carries exactly
 _LATEST = 1e11  # unix seconds, in the year 5138
 _TEXT_CHARS = 20_000  # of a text that is kept: a sample has hundreds
 _KINDS: tuple[type[Event], ...] = (
-    *(StageStarted, StepDone, BetweenSteps, Evaluated),
+    *(StageStarted, StepDone, RolloutsDone, BetweenSteps, Evaluated),
     *(CheckpointSaved, Sampled, Notice, StageFinished),
 )
 

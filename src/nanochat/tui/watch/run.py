@@ -21,6 +21,7 @@ from nanochat.runtime.events import (
     Evaluated,
     Event,
     Notice,
+    RolloutsDone,
     Sampled,
     StageFinished,
     StageStarted,
@@ -111,6 +112,7 @@ class StageLog:
         self.notices: deque[Said] = deque(maxlen=NOTICES_KEPT)
         self.started: StageStarted | None = None
         self.last: StepDone | None = None
+        self.rollouts: RolloutsDone | None = None
         self.ended: StageFinished | None = None
         self.first_time: float | None = None
         self.last_time: float | None = None
@@ -171,6 +173,8 @@ class StageLog:
         now = self.last_time or 0.0
         if isinstance(event, StepDone):
             self._on_step(event, now)
+        elif isinstance(event, RolloutsDone):
+            self.rollouts = event
         elif isinstance(event, StageStarted):
             self._on_start(event, now)
         elif isinstance(event, Evaluated):
@@ -209,7 +213,8 @@ class StageLog:
         self.steps.add(
             Place(event.step, event.tokens, event.elapsed_s),
             (
-                event.loss,
+                # the loss of a policy says nothing; what its answers are paid does
+                event.loss if self.rollouts is None else self.rollouts.reward,
                 event.lr_multiplier,
                 event.tokens_per_s,
                 math.nan if event.mfu is None else event.mfu,

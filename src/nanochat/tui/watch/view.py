@@ -89,7 +89,7 @@ def _figures(log: StageLog, width: int) -> Text:
     loss = curve(log, "loss", Look())
     warnings = sum(said.level == "warning" for said in log.notices)
     parts = [
-        Part(f"loss {loss_text(loss[-1].mean)}" if loss else "", "bold"),
+        Part(f"{_name(log, 'loss')} {loss_text(loss[-1].mean)}" if loss else "", "bold"),
         Part(f"val {log.val_bpb:.4f} bpb" if log.val_bpb is not None else "", "bold", 1),
         Part(f"score {log.score:.3f}" if log.score is not None else "", "bold", 2),
     ]
@@ -201,7 +201,7 @@ def x_range(log: StageLog, other: StageLog | None, look: Look) -> tuple[float, f
 
 
 def _title(metric: str, look: Look, log: StageLog, other: StageLog | None, width: int) -> Text:
-    parts = [Part(PLOTS[metric], "bold")]
+    parts = [Part(_name(log, metric), "bold")]
     own = curve(log, metric, look)
     x = look.cursor if look.cursor is not None else (own[-1].x if own else 0.0)
     value = value_at(own, x)
@@ -213,6 +213,11 @@ def _title(metric: str, look: Look, log: StageLog, other: StageLog | None, width
     if value is not None and theirs is not None:
         parts.append(Part(_signed(metric, value - theirs), "", 2))
     return fit(parts, width)
+
+
+def _name(log: StageLog, metric: str) -> str:
+    """What a metric is called; in reinforcement learning rewards stand where others have losses."""
+    return "reward" if metric == "loss" and log.rollouts else PLOTS[metric]
 
 
 def _label(metric: str) -> Label:
