@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from nanochat.config.chat import SamplingConfig
 from nanochat.config.fields import option
 from nanochat.config.rewards import parse_rewards
-from nanochat.config.train import TrainConfig
+from nanochat.config.train import TrainConfig, check_adapters
 from nanochat.errors import UsageError
 
 
@@ -38,6 +38,11 @@ class RlConfig(TrainConfig):
     )
     kl: float = option(0.0, "what it costs to move away from the starting model, times the divergence from it")
     lr_scale: float = option(0.05, "factor on every learning rate")
+    lora_rank: int = option(0, "train adapters of this rank instead of all weights (LoRA); 0 trains all")
+    lora_alpha: float | None = option(
+        None, "factor on what the adapters add, times the rank; by default twice the rank"
+    )
+    lora_lr: float = option(0.003, "learning rate of the adapters (Muon)")
     warmup: int = option(0, "warm-up", unit="steps")
     warmdown: float = option(1.0, "share of the run in which the learning rate falls")
     final_lr: float = option(0.0, "learning rate at the end, as a share of the peak")
@@ -53,6 +58,7 @@ class RlConfig(TrainConfig):
     def __post_init__(self) -> None:
         TrainConfig.__post_init__(self)
         parse_rewards(self.reward)
+        check_adapters(self)
         self.sampling(0)
         if not any(name.strip() for name in self.task.split(",")):
             raise UsageError("task names nothing", "try --task problems")

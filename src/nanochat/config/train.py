@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -282,15 +283,28 @@ class SftConfig(ChatTrainConfig):
 
     def __post_init__(self) -> None:
         ChatTrainConfig.__post_init__(self)
-        _at_least(self, "lora_rank", 0, "8")
-        numbers = (("beta", "0.1"), ("preference_lr_scale", "0.05"), ("lora_alpha", "16"), ("lora_lr", "0.003"))
-        for name, example in numbers:
-            value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise UsageError(f"{name} ({value}) must be above 0", f"try --{name.replace('_', '-')} {example}")
+        check_adapters(self)
+        _above_zero(self, (("beta", "0.1"), ("preference_lr_scale", "0.05")))
 
 
 def _at_least(config: TrainConfig, name: str, least: int, example: str) -> None:
     value = getattr(config, name)
     if value < least:
         raise UsageError(f"{name} ({value}) must be at least {least}", f"try --{name.replace('_', '-')} {example}")
+
+
+def check_adapters(config: TrainConfig) -> None:
+    """See that the settings of adapters, `lora_rank`, `lora_alpha` and `lora_lr`, are possible.
+
+    Raises:
+        UsageError: one is not.
+    """
+    _at_least(config, "lora_rank", 0, "8")
+    _above_zero(config, (("lora_alpha", "16"), ("lora_lr", "0.003")))
+
+
+def _above_zero(config: TrainConfig, settings: Sequence[tuple[str, str]]) -> None:
+    for name, example in settings:
+        value = getattr(config, name)
+        if value is not None and not 0 < value < math.inf:
+            raise UsageError(f"{name} ({value}) must be above 0", f"try --{name.replace('_', '-')} {example}")

@@ -67,8 +67,8 @@ def score_lines(stage: str, scores: Sequence[Evaluated], width: int | None) -> l
     What is told during training names its step: `  sft step 250  facts 98%  score 0.95`.
     """
     items = [Part(f"{safe(score.name.removeprefix(VALIDATION))} {_score_text(score)}") for score in scores]
-    during = [score.step for score in scores if is_during_training(score.name)]
-    head = f"{safe(stage)} step {during[0]:,}" if during else f"{safe(stage):<4}"
+    during = all(is_during_training(score.name) for score in scores)
+    head = f"{safe(stage)} step {scores[0].step:,}" if during else f"{safe(stage):<4}"
     return fold(f"  {head}  ", items, width)
 
 

@@ -14,8 +14,7 @@ from dataclasses import replace
 import torch
 
 from nanochat.checkpoints.layout import read_json
-from nanochat.checkpoints.selector import describe_place, resolve
-from nanochat.checkpoints.store import Checkpoint, load_checkpoint
+from nanochat.checkpoints.selector import describe_place
 from nanochat.config.rewards import parse_rewards
 from nanochat.config.rl import RlConfig
 from nanochat.model.gpt import GPT
@@ -27,6 +26,7 @@ from nanochat.stages.rewards import Reward
 from nanochat.stages.rollouts import Actor, Rollouts
 from nanochat.stages.run import StageRun
 from nanochat.stages.settle import place_model
+from nanochat.stages.start import adapt, adapter_optimizer, start_of
 from nanochat.training.loop import Dials
 from nanochat.training.optimizer import LearningRates, build_optimizer
 from nanochat.training.policy import policy_loss
@@ -53,7 +53,7 @@ def rl(config: RlConfig, context: RunContext, on_event: OnEvent) -> StageResult:
         if result := run.finished(hashes):
             return result
         resumed = run.resume()
-        start = resumed or _load(config.source or f"{config.tag}:sft", run)
+        start = resumed or start_of(run, config.source or f"{config.tag}:sft")
         begun = (read_json(run.folder / "config.json") or {}).get("data", {}) if resumed else {}
         place = begun.get("start") or describe_place(start.path)
         tokenizer, model_config = start.tokenizer, start.model_config
@@ -63,17 +63,17 @@ def rl(config: RlConfig, context: RunContext, on_event: OnEvent) -> StageResult:
         reward = Reward(rewards, tokenizer, config.max_new_tokens)
         steps = config.num_steps or max(1, len(practice.train) // config.examples)
         rows = -(-config.examples // processes.world_size) * config.samples
+        if config.lora_rank:
+            adapt(run, config, model, resumed)
         run.place(model, batch_tokens=rows * processes.world_size * model_config.sequence_len, steps=steps)
         compile = _compiles(run)
-        optimizer = build_optimizer(
-            model,
-            RATES.scaled(config.lr_scale),
-            plain=True,
-            compile=compile,
-            processes=processes,
-        )
-        if start.optimizer_state:
-            optimizer.load_state_dict(start.optimizer_state)
+        if config.lora_rank:
+            optimizer = adapter_optimizer(run, config, model, resumed)
+        else:
+            rates = RATES.scaled(config.lr_scale)
+            optimizer = build_optimizer(model, rates, plain=True, compile=compile, processes=processes)
+            if start.optimizer_state:
+                optimizer.load_state_dict(start.optimizer_state)
         start.forget_tensors()
         actor = Actor(model, tokenizer)
         source = Rollouts(
@@ -145,16 +145,11 @@ def _dials(config: RlConfig, steps: int) -> Callable[[int], Dials]:
     return dials
 
 
-def _load(selector: str, run: StageRun) -> Checkpoint:
-    path = run.context.processes.first_does(lambda: resolve(run.context.paths, selector, run.notice))
-    return load_checkpoint(path, with_optimizer=True)
-
-
 def _frozen(model: GPT, selector: str | None, run: StageRun) -> GPT:
     """The starting model: a copy of `model` before its first step, afterwards the checkpoint it came from."""
     if selector is None:
         return copy.deepcopy(model).requires_grad_(False)
-    checkpoint = _load(selector, run)
+    checkpoint = start_of(run, selector)
     frozen = GPT(checkpoint.model_config)
     frozen.load_state_dict(checkpoint.model_state)
     place_model(frozen, run.context)

@@ -21,6 +21,7 @@ from nanochat.engine.network import Network
 from nanochat.engine.steps import Completion, StopReason
 from nanochat.errors import UsageError
 from nanochat.model.gpt import GPT
+from nanochat.model.lora import merged_state
 from nanochat.runtime.events import OnEvent, RolloutsDone
 from nanochat.runtime.processes import Processes
 from nanochat.stages.rewards import Reward
@@ -62,7 +63,7 @@ class Actor:
     def renew(self) -> None:
         """Take the weights of the moment."""
         model = self.model
-        network = Network(model.config, model.state_dict(), model.device, model.compute_dtype)
+        network = Network(model.config, merged_state(model), model.device, model.compute_dtype)
         if self._engine is None:
             self._engine = Engine(network, self.tokenizer)
         else:

@@ -8,6 +8,7 @@ from typing import Any
 
 from nanochat.checkpoints.selector import describe_place, resolve
 from nanochat.checkpoints.store import Checkpoint, load_checkpoint
+from nanochat.config.rl import RlConfig
 from nanochat.config.train import ChatTrainConfig, SftConfig
 from nanochat.model.gpt import GPT
 from nanochat.model.lora import add_adapters, is_adapted, load_adapters, without_adapters
@@ -28,7 +29,15 @@ def starting_model(run: StageRun, config: ChatTrainConfig) -> Checkpoint:
     Raises:
         MissingError: there is none.
     """
-    selector = config.source or f"{config.tag}:{PREVIOUS[run.stage]}"
+    return start_of(run, config.source or f"{config.tag}:{PREVIOUS[run.stage]}")
+
+
+def start_of(run: StageRun, selector: str) -> Checkpoint:
+    """The model that a selector names, with the momenta that another stage can use.
+
+    Raises:
+        MissingError: there is none.
+    """
     paths = run.context.paths
     path = run.context.processes.first_does(lambda: resolve(paths, selector, run.notice))
     start = load_checkpoint(path, with_optimizer=True)
@@ -71,18 +80,9 @@ def prepare(
     keep = to_keep(rates.given)
     processes = run.context.processes
     if isinstance(config, SftConfig) and config.lora_rank:
-        count = add_adapters(model, config.lora_rank, alpha=config.lora_alpha, seed=config.seed)
-        if resumed:
-            load_adapters(model, resumed.optimizer_state or {})
-        run.at_start(
-            f"adapters of rank {config.lora_rank}: {short_count(count)} numbers are trained; "
-            f"learning rate {config.lora_lr:g}"
-        )
+        adapt(run, config, model, resumed)
         run.place(model, batch_tokens=batch_tokens, steps=steps, row_len=row_len)
-        optimizer = build_adapter_optimizer(model, config.lora_lr, compile=run.context.compile, processes=processes)
-        if resumed and resumed.optimizer_state:
-            optimizer.load_state_dict(without_adapters(resumed.optimizer_state))
-        return optimizer, keep
+        return adapter_optimizer(run, config, model, resumed), keep
     run.at_start(rates.line(config, further))
     run.place(model, batch_tokens=batch_tokens, steps=steps, row_len=row_len)
     # no sqrt rule for the batch here: fine-tuning takes its rates as given
@@ -99,6 +99,25 @@ def prepare(
         told = f"those of {place}" if start.optimizer_state else f"none, for {place} has none"
         run.at_start(f"momenta: {told if taken else 'none, for preferences begin anew'}")
     return optimizer, keep
+
+
+def adapt(run: StageRun, config: SftConfig | RlConfig, model: GPT, resumed: Checkpoint | None) -> None:
+    """Give a model adapters, those of the run that goes on."""
+    count = add_adapters(model, config.lora_rank, alpha=config.lora_alpha, seed=config.seed)
+    if resumed:
+        load_adapters(model, resumed.optimizer_state or {})
+    trained = f"{short_count(count)} numbers are trained"
+    run.at_start(f"adapters of rank {config.lora_rank}: {trained}; learning rate {config.lora_lr:g}")
+
+
+def adapter_optimizer(run: StageRun, config: SftConfig | RlConfig, model: GPT, resumed: Checkpoint | None) -> Optimizer:
+    """What trains the adapters of a placed model."""
+    optimizer = build_adapter_optimizer(
+        model, config.lora_lr, compile=run.context.compile, processes=run.context.processes
+    )
+    if resumed and resumed.optimizer_state:
+        optimizer.load_state_dict(without_adapters(resumed.optimizer_state))
+    return optimizer
 
 
 def finetune_dials(config: ChatTrainConfig, steps: int) -> Callable[[int], Dials]:
