@@ -15,7 +15,7 @@ from nanochat.commands import launching
 from nanochat.runtime.launch import supervise as launcher
 from nanochat.runtime.launch.ending import Ending
 
-LAUNCHING = ("train base", "train mid", "train sft", "train rl", "eval chat", "speedrun")
+LAUNCHING = ("train base", "train mid", "train sft", "train rl", "eval base", "eval chat", "speedrun")
 TWO = ("--device", "cpu", "--nproc", "2")
 
 

@@ -10,12 +10,14 @@ import torch
 from click.testing import CliRunner, Result
 from safetensors.torch import load_file
 
+from nanochat.checkpoints.selector import load_for_inference
 from nanochat.commands.models import show
 from nanochat.commands.models_import import import_
 from nanochat.config.chat import GREEDY
 from nanochat.config.model import ERAS
-from nanochat.engine.load import load_engine
-from nanochat.errors import MissingError, UsageError
+from nanochat.engine.engine import Engine
+from nanochat.engine.load import build_network, load_engine
+from nanochat.errors import DamagedError, MissingError, UsageError
 from nanochat.runtime.paths import Paths
 
 
@@ -32,7 +34,11 @@ def test_every_era_from_files_to_engine(era: str, test_data: Path, tmp_path: Pat
         str(tmp_path / "models" / f"old-{era}" / "sft" / "step_000007"),
     ]
     assert "warning: the tokenizer has 1,024 tokens, the model 160" in result.stderr
-    engine, _ = load_engine(Paths(base=tmp_path, cache=tmp_path), f"old-{era}")
+    paths = Paths(base=tmp_path, cache=tmp_path)
+    with pytest.raises(DamagedError, match="its tokenizer has 1,024 tokens, its model 160"):
+        load_engine(paths, f"old-{era}")
+    checkpoint = load_for_inference(paths, f"old-{era}")
+    engine = Engine(build_network(checkpoint, "cpu", torch.float32), checkpoint.tokenizer)
     expected = load_file(test_data / "parity" / era / "expected.safetensors")
     prompt = expected["ids"][0, :100].tolist()
     (logits,) = engine.next_logits([prompt])

@@ -102,7 +102,7 @@ def test_a_log_that_cannot_be_read(base_dir: Path) -> None:
 def test_a_stream_that_knows_only_ascii(base_dir: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "nanochat", "watch", "d4", "--once", "--base-dir", str(base_dir)],
-        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        env={**os.environ, "PYTHONIOENCODING": "ascii", "COLUMNS": "100"},
         capture_output=True,
         check=True,
     )

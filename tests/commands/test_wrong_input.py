@@ -384,15 +384,15 @@ def test_divergence_names_the_last_good_checkpoint(
 
 
 def test_a_tokenizer_of_another_model(ask: Callable[..., Answer], own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from nanochat.stages import finetune
+    from nanochat.stages import start as module
 
-    real = finetune.load_checkpoint
+    real = module.load_checkpoint
 
     def load_checkpoint(*args: Any, **options: Any) -> Any:
         start = real(*args, **options)
         return replace(start, model_config=replace(start.model_config, vocab_size=290))
 
-    monkeypatch.setattr(finetune, "load_checkpoint", load_checkpoint)
+    monkeypatch.setattr(module, "load_checkpoint", load_checkpoint)
     answer = ask(own, "train", "mid", *SMALL)
     assert answer.code == 2
     assert answer.error == "the tokenizer has 300 tokens, the model 290"

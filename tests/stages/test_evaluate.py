@@ -106,7 +106,7 @@ def test_a_file_is_a_task(own: Any, tmp_path: Path) -> None:
 
 def test_right_answers_count(own: Any, tmp_path: Path) -> None:
     """What the model says itself is right, whatever it is."""
-    questions = [f"Question {number}?" for number in range(3)]
+    questions = [f"Question {number}?" for number in range(40)]
     engine, _ = load_engine(own.context.paths, "toy:sft", "cpu", torch.float32)
     prompts = [render_for_completion(engine.tokenizer, convert([text, "?"]).conversation) for text in questions]
     sampling = SamplingConfig(temperature=0.0, top_k=None, max_new_tokens=SMALL.max_new_tokens)
@@ -114,7 +114,7 @@ def test_right_answers_count(own: Any, tmp_path: Path) -> None:
     assert any(answers)
     path = tmp_path / "own.jsonl"
     path.write_text("".join(json.dumps([q, a.upper() or "-"]) + "\n" for q, a in zip(questions, answers, strict=True)))
-    config = dataclasses.replace(SMALL, tasks=str(path))
+    config = dataclasses.replace(SMALL, tasks=str(path), max_problems=40)
     (score,) = evaluate_chat("toy:sft", config, own.context, lambda event: None)
     assert score.correct == sum(bool(answer.strip()) for answer in answers)
 
