@@ -26,6 +26,8 @@ from nanochat.tokenizer.tokenizer import Tokenizer
         ("x = 3\nfor i in range(x):\n    print(i)\nx * 2", "0\n1\n2\n6"),
         ("print('hello')", "hello"),
         ("sorted([3, 1, 2])", "[1, 2, 3]"),
+        ("any((n := i) > 2 for i in range(5))", "True"),
+        ("'abc'", "abc"),
         ("x = 1", None),
         ("None", None),
         ("", None),

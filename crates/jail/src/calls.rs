@@ -74,11 +74,9 @@ const ALWAYS: &[c_long] = &[
     libc::SYS_setsockopt,
     // memory
     libc::SYS_brk,
-    libc::SYS_mmap,
     libc::SYS_munmap,
     libc::SYS_mremap,
     libc::SYS_mprotect,
-    libc::SYS_madvise,
     libc::SYS_msync,
     // time
     libc::SYS_nanosleep,
@@ -268,6 +266,13 @@ fn compile(calls: Calls) -> std::result::Result<BpfProgram, BackendError> {
     rules.insert(libc::SYS_ioctl, ioctl?);
     let name = [libc::PR_SET_NAME, libc::PR_GET_NAME].map(|option| rule(0, Dword, Eq, bits(option)));
     rules.insert(libc::SYS_prctl, name.into_iter().collect::<std::result::Result<_, _>>()?);
+    // pages of shared memory stay when no process has them in its table any more, and count towards none
+    rules.insert(libc::SYS_mmap, vec![rule(3, Dword, MaskedEq(bits(libc::MAP_SHARED)), 0)?]);
+    // what frees memory; other advice would move it to where it is not counted
+    let advice = [libc::MADV_DONTNEED, libc::MADV_FREE, libc::MADV_HUGEPAGE, libc::MADV_NOHUGEPAGE];
+    let advice: std::result::Result<_, _> =
+        advice.map(|kind| rule(2, Dword, Eq, bits(kind))).into_iter().collect();
+    rules.insert(libc::SYS_madvise, advice?);
     rules.insert(libc::SYS_prlimit64, vec![rule(0, Dword, Eq, 0)?]);
     // a stream has an other end from the start, so nothing can be sent to a name
     let kind = MaskedEq(!bits(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC) & u64::from(u32::MAX));

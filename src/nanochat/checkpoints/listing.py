@@ -152,10 +152,14 @@ def read_evals(stage_dir: Path) -> dict[str, dict[str, Any]]:
     return {path.stem: value for path in files if (value := read_json(path)) is not None}
 
 
+PLAIN = ("pocket", "chat", "files")
+"""Evaluations of the test problems as they stand: not those of other splits, behind examples, or of samples."""
+
+
 def mean_score(evals: Mapping[str, Mapping[str, Any]]) -> float | None:
-    """Mean centred accuracy over all tasks of all evaluations; None when there are none."""
+    """Mean centred accuracy over all tasks of the plain evaluations; None when there are none."""
     scores = []
-    for evaluation in evals.values():
+    for evaluation in (evals[name] for name in PLAIN if name in evals):
         tasks = evaluation.get("tasks")
         for task in tasks.values() if isinstance(tasks, Mapping) else ():
             if not isinstance(task, Mapping):

@@ -1,6 +1,6 @@
 """The tool of a model that may write programs: Python in the sandbox, instead of the calculator.
 
-A program is told what it prints, and what its last line is worth where that is an expression, as at Python's prompt.
+A program is told what it prints, and what its last line is worth where that is an expression, as `print` shows it.
 One that fails is told its error: the model may try again.
 """
 
@@ -42,7 +42,7 @@ def _showing(source: str) -> str:
         last = tree.body[-1] if tree.body else None
         if not isinstance(last, ast.Expr):
             return source
-        shown = f"print(*(value for value in ({ast.unparse(last.value)},) if value is not None))"
+        shown = f"_ = ({ast.unparse(last.value)})\nif _ is not None: print(_)"
         return "\n".join([*(ast.unparse(line) for line in tree.body[:-1]), shown])
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return source

@@ -24,6 +24,10 @@ Interval = tuple[float, float, float]
 """A value with the lower and the upper end of its 95% interval."""
 
 
+SEEDS_APART = 1_000_003
+"""Answers of one seed: the next seed's are others. A generator on a CPU takes 32 bits of a seed."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TaskScore:
     """How many answers to `n` problems were right, with the 95% interval of the share, beside chance.
@@ -149,7 +153,7 @@ def evaluate_task(
             sampling = SamplingConfig(
                 temperature=temperature,
                 top_k=top_k,
-                seed=(seed + numbers[0] * samples) % 2**63,
+                seed=(seed * SEEDS_APART + numbers[0] * samples) % 2**63,
                 max_new_tokens=max_new_tokens or task.max_new_tokens,
                 stop=asking.stop,
             )

@@ -35,6 +35,7 @@ from nanochat.runtime.paths import resolve_paths
 
 Request: TypeAlias = tuple[tuple[str, str], list[int], list[int]]
 MAX_NEW_TOKENS = 256  # lm_eval's own default
+MOST_TOGETHER = 16  # continuations of one context that are read in one tree: its mask grows with their square
 
 
 @register_model("nanochat")
@@ -95,11 +96,16 @@ class NanochatLM(TemplateLM):
         groups: dict[tuple[int, ...], list[int]] = {}
         for number, (_, context, _) in enumerate(requests):
             groups.setdefault(tuple(context), []).append(number)
+        parts = [  # tasks without a context put all of theirs behind the same one
+            (context, numbers[at : at + MOST_TOGETHER])
+            for context, numbers in groups.items()
+            for at in range(0, len(numbers), MOST_TOGETHER)
+        ]
         questions = [
             Question(tuple(self._row(list(context), requests[number][2]) for number in numbers))
-            for context, numbers in groups.items()
+            for context, numbers in parts
         ]
-        return self._score(questions, list(groups.values()))
+        return self._score(questions, [numbers for _, numbers in parts])
 
     def loglikelihood_rolling(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[float]:
         """Whole texts, in windows of the context."""

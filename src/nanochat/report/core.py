@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 Record = Mapping[str, Any]
@@ -22,10 +22,14 @@ def core_table(kept: Mapping[str, Record]) -> tuple[list[str], list[list[str]]]:
         published |= {name: scores for name, scores in _mapping(record, "published").items() if _is_record(scores)}
     names = list(dict.fromkeys(name for record in stages.values() for name in _tasks(record)))
     header = ["task", "chance", *(_column(stage, record) for stage, record in stages.items()), *published]
+
+    def chances(name: str) -> Iterator[Any]:
+        return (_mapping(_tasks(record), name).get("chance") for record in stages.values())
+
     rows = [
         [
             name,
-            _share(next(_mapping(_tasks(record), name).get("chance") for record in stages.values())),
+            _share(next((chance for chance in chances(name) if chance is not None), None)),
             *(_cell(_mapping(_tasks(record), name)) for record in stages.values()),
             *(_decimal(scores.get(name)) for scores in published.values()),
         ]

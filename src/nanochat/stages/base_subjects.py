@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
 
@@ -176,10 +177,12 @@ def foreign_model(name: str, context: RunContext, tokens: int | None) -> Foreign
 
 
 def foreign_folder(base: Path, name: str) -> Path:
-    """Where the results of a Hugging Face model are kept: by its ID, or by the name of its folder."""
+    """Where the results of a Hugging Face model are kept: by its ID, or by the name and place of its folder."""
     place = Path(name).expanduser()
-    words = [place.absolute().name] if place.is_dir() else name.split("/")
-    return base / "evals" / "--".join(word for word in words if word not in ("", ".", ".."))
+    if place.is_dir():
+        whole = place.resolve()
+        return base / "evals" / f"{whole.name}-{sha256(str(whole).encode()).hexdigest()[:8]}"
+    return base / "evals" / "--".join(word for word in name.split("/") if word not in ("", ".", ".."))
 
 
 def _split_score(numbers: Sequence[float], processes: Processes) -> SplitScore:

@@ -76,7 +76,9 @@ def find_kept(paths: Paths, name: str) -> Kept:
     steps = {step for part in (core, bpb) if isinstance(step := part.get("step"), int)}
     if not steps:
         raise MissingError(f"{name} has not been measured", f"nanochat eval base {_words(name)}")
-    if wanted is not None and steps != {wanted}:
+    if wanted is not None and wanted in steps:  # what is of another step stays out
+        core, bpb = (part if part.get("step") == wanted else {} for part in (core, bpb))
+    elif wanted is not None:
         raise UsageError(
             f"the results of {name} are of step {', '.join(map(str, sorted(steps)))}, not {wanted}",
             f"nanochat eval base {name}@{wanted}",

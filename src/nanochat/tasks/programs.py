@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from nanochat.errors import NanochatError
 
+ATTEMPTS = 3  # a machine that has no process left for a moment is no reason to end an evaluation
+
 _FENCED = re.compile(r"```[ \t]*\w*[ \t]*\n(.*?)(?:\n[ \t]*```|\Z)", re.DOTALL)
 
 
@@ -50,7 +52,10 @@ class Programs:
         from nanochat.runtime.sandbox.result import Outcome
         from nanochat.runtime.sandbox.run import check_python
 
-        result = check_python(program, check)
+        for _ in range(ATTEMPTS):
+            result = check_python(program, check)
+            if result.outcome is not Outcome.INFRASTRUCTURE:
+                break
         if result.outcome is Outcome.INFRASTRUCTURE:
             raise NanochatError(
                 f"a program could not be run: {result.detail or 'the sandbox failed'}",

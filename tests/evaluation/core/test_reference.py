@@ -20,12 +20,12 @@ def test_every_item_of_every_task(test_data: Path) -> None:
     bundle = open_bundle(test_data / "data" / "eval_bundle")
     result = evaluate_core(TreeScorer(model), tokenizer, bundle.tasks, max_per_task=expected["max_per_task"])
     assert [task.name for task in result.tasks] == list(expected["correct"])
-    different = {
-        task.name: at
+    different = [
+        (task.name, at)
         for task in result.tasks
         for at, (ours, theirs) in enumerate(zip(task.correct, expected["correct"][task.name], strict=True))
         if ours != bool(theirs)
-    }
+    ]
     assert len(different) <= 2, different
     if not different:
         assert {task.name: task.centred for task in result.tasks} == pytest.approx(expected["centered"])

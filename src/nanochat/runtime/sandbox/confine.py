@@ -140,7 +140,8 @@ def _bind(cell: Cell, *, start: bool, write: bool, signal: bool, alone: bool) ->
     orders = cell.orders
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_NOFILE, OPEN_FILES)
-    _limit(resource.RLIMIT_CPU, int(orders.wall_s) + 2)
+    # a second between the two: at the hard limit the kernel kills without saying why
+    _limit(resource.RLIMIT_CPU, int(orders.wall_s) + 2, beyond=1)
     for name, value in (
         ("RLIMIT_AS", orders.memory_bytes),
         ("RLIMIT_MEMLOCK", 0),
@@ -163,11 +164,11 @@ def _bind(cell: Cell, *, start: bool, write: bool, signal: bool, alone: bool) ->
     _rustbpe.jail_restrict_calls(start=start, write=write, signal=signal)
 
 
-def _limit(which: int, value: int) -> None:
+def _limit(which: int, value: int, beyond: int = 0) -> None:
+    """Limit a resource, for good at `beyond` more."""
     hard = resource.getrlimit(which)[1]
-    if hard != resource.RLIM_INFINITY:
-        value = min(value, hard)
-    resource.setrlimit(which, (value, value))
+    last = value + beyond if hard == resource.RLIM_INFINITY else min(value + beyond, hard)
+    resource.setrlimit(which, (min(value, last), last))
 
 
 def _first_to_be_killed() -> None:
