@@ -95,7 +95,7 @@ def run(base: Path, seed: int, source: Path | None, problems: int) -> dict[str, 
 
 def rl_words(seed: int) -> list[str]:
     """The settings of the pocket recipe's rl, as flags."""
-    config = pocket_recipe(SpeedrunConfig(seed=seed)).rl
+    config = pocket_recipe(SpeedrunConfig(seed=seed, rl=True)).rl
     words = []
     for spec in options_of(RlConfig):
         value = getattr(config, spec.name)

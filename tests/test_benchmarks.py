@@ -219,7 +219,7 @@ def test_stages_trains_rl_as_the_pipeline_does(monkeypatch: pytest.MonkeyPatch) 
     words = stages.rl_words(43)
     flags = {spec.flags[0]: spec for spec in options_of(RlConfig)}
     given = {flags[flag].name: flags[flag].from_text(text) for flag, text in zip(words[::2], words[1::2], strict=True)}
-    assert RlConfig(**given) == pocket_recipe(SpeedrunConfig(seed=43)).rl
+    assert RlConfig(**given) == pocket_recipe(SpeedrunConfig(seed=43, rl=True)).rl
 
 
 def test_stages_says_what_was_lifted_and_what_was_hurt(monkeypatch: pytest.MonkeyPatch) -> None:

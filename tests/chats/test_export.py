@@ -54,17 +54,31 @@ def test_markdown(store: ChatStore) -> None:
 def test_json_comes_back_whole(store: ChatStore) -> None:
     chat = talked(store)
     rate(store, chat, "42", 1)
-    text = export(store, chat, "json")
+    text = json.dumps(aged(json.loads(export(store, chat, "json"))))
     (back,) = chats_from_json(store, text, "chat.json")
     assert back.id != chat.id
     first, second = json.loads(text), json.loads(export(store, back, "json"))
     assert (back.title, back.system, back.kind) == (chat.title, chat.system, chat.kind)
+    assert back.created == first["created"] == 1000.5
+    assert [m["created"] for m in second["messages"]] == [m["created"] for m in first["messages"]] == [2000.5] * 6
     shape = [
         [(m["role"], m["content"], m["rating"], m["figures"]) for m in each["messages"]] for each in (first, second)
     ]
     assert shape[0] == shape[1]
     parents = [[index_of(each, m["parent"]) for m in each["messages"]] for each in (first, second)]
     assert parents[0] == parents[1] and index_of(first, first["leaf"]) == index_of(second, second["leaf"])
+
+
+def aged(chat: dict) -> dict:
+    """The same, of another time."""
+    return {**chat, "created": 1000.5, "messages": [{**message, "created": 2000.5} for message in chat["messages"]]}
+
+
+@pytest.mark.parametrize("time", ["today", -1, float("nan"), 1e300])
+def test_a_time_that_is_none_is_refused(store: ChatStore, time: object) -> None:
+    text = json.dumps({**json.loads(export(store, talked(store), "json")), "created": time})
+    with pytest.raises(ConversationError, match="a time in it is none"):
+        chats_from_json(store, text, "x.json")
 
 
 def index_of(chat: dict, id: int | None) -> int | None:
@@ -98,6 +112,32 @@ def test_preferences_are_pairs(store: ChatStore) -> None:
     assert pair["rejected"] == {"role": "assistant", "content": "It is 41."}
     assert pair["chosen"]["content"][0] == {"type": "python", "text": "6*7"}  # type: ignore[index]
     assert [message["role"] for message in pair["messages"]] == ["system", "user"]  # type: ignore[attr-defined]
+
+
+def test_what_was_cut_off_is_no_training_data(store: ChatStore) -> None:
+    chat = store.create()
+    question = store.add(chat.id, None, Message.text("user", "What is the capital?"))
+    cut = [
+        store.add(chat.id, question.id, Message.text("assistant", text), figures=figures)
+        for text, figures in (
+            ("The capi", {"stop_reason": "cancelled"}),
+            ("The ca", {"stop_reason": "length"}),
+            ("T", {}),
+        )
+    ]
+    with pytest.raises(UsageError, match="no whole answer"):
+        export(store, store.chat(chat.id), "sft")
+    more = store.add(chat.id, cut[0].id, Message.text("user", "Go on."))
+    store.add(chat.id, more.id, Message.text("assistant", "tal is Tokyo."), figures={"stop_reason": "stop"})
+    with pytest.raises(UsageError, match="no whole answer"):  # the first answer would be trained on too
+        export(store, store.chat(chat.id), "sft")
+    good = store.add(chat.id, question.id, Message.text("assistant", "Tokyo."), figures={"stop_reason": "stop"})
+    store.rate(good.id, 1)
+    with pytest.raises(UsageError, match="better and a worse"):
+        export(store, store.chat(chat.id), "preferences")
+    store.rate(cut[0].id, -1)
+    (pair,) = lines(export(store, store.chat(chat.id), "preferences"))
+    assert pair["rejected"]["content"] == "The capi"  # type: ignore[index]
 
 
 def test_an_empty_conversation_and_another_format(store: ChatStore) -> None:

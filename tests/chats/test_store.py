@@ -77,6 +77,21 @@ def test_rename_delete_and_the_order_of_change() -> None:
     store.close()
 
 
+def test_messages_of_another_conversation_are_refused() -> None:
+    store = ChatStore(None)
+    one, two = store.create(), store.create()
+    node = store.add(one.id, None, user("one"))
+    other = store.add(two.id, None, user("two"))
+    with pytest.raises(MissingError, match=f"conversation {two.id} has no message {node.id}"):
+        store.add(two.id, node.id, user("stray"))
+    with pytest.raises(MissingError):
+        store.set_leaf(two.id, node.id)
+    assert store.chat(two.id).leaf == other.id and len(store.tree(two.id)) == 1
+    store.set_leaf(two.id, None)
+    assert store.chat(two.id).leaf is None
+    store.close()
+
+
 def test_search_finds_parts_of_words_any_language_and_only_what_is_there() -> None:
     store = ChatStore(None)
     texts = [
@@ -85,6 +100,7 @@ def test_search_finds_parts_of_words_any_language_and_only_what_is_there() -> No
         'he said "quoted" AND (this)',
         "ÜBER straße 🦊",
         "ab",
+        "ÖL",
     ]
     chat = store.create()
     nodes = [store.add(chat.id, None, said(text)) for text in texts]
@@ -98,6 +114,9 @@ def test_search_finds_parts_of_words_any_language_and_only_what_is_there() -> No
         "(this) said": [2],
         "japan 東京": [],
         "ab": [4],
+        "öl": [5],
+        "Öl": [5],
+        "öL ab": [],
         "🦊": [3],
         "": [],
         "*": [],

@@ -19,8 +19,10 @@ from doubles import ScriptedModel, script_of, tiny_config, tiny_tokenizer
 from nanochat.commands import chat as module
 from nanochat.commands import chat_lines
 from nanochat.commands.chat import chat
+from nanochat.commands.chat_printers import TextPrinter
 from nanochat.config.chat import ChatConfig
 from nanochat.engine.engine import Engine
+from nanochat.engine.events import ToolUsed
 from nanochat.errors import MissingError, NanochatError, UsageError
 from nanochat.runtime.safe_text import safe_text
 from nanochat.runtime.sandbox.result import Isolation
@@ -179,6 +181,14 @@ def test_a_tool_is_not_shown_where_no_one_looks(run: Run, opened: Opened) -> Non
     opened.model = ScriptedModel(script_of(TOKENIZER, PYTHON_START, "2*3", PYTHON_END, "...", "6"))
     result = run("-p", "?")
     assert (result.stdout, result.stderr) == ("6\n", "")
+
+
+def test_a_tool_is_shown_by_no_name_it_may_not_have(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    TextPrinter().show(ToolUsed("len('abc')", "3", 0.1))
+    assert "[tool: len('abc') = 3]" in capsys.readouterr().err
 
 
 def test_a_conversation(opened: Opened, typed: Callable[..., Result]) -> None:

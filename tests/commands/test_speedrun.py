@@ -15,7 +15,7 @@ import pytest
 
 from nanochat.checkpoints.store import latest_valid
 
-SHORT = ("--scale", "0.02", "--compile", "off", "--dtype", "float32", "--threads", "1")
+SHORT = ("--rl", "--scale", "0.02", "--compile", "off", "--dtype", "float32", "--threads", "1")
 
 
 def nanochat(base: Path, *words: str) -> list[str]:

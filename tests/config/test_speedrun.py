@@ -9,19 +9,24 @@ from nanochat.errors import UsageError
 
 
 def test_machine_settings_and_seed_reach_every_stage() -> None:
-    recipe = pocket_recipe(SpeedrunConfig(tag="mine", seed=7, threads=3, dtype="float32", compile="off"))
+    recipe = pocket_recipe(SpeedrunConfig(tag="mine", rl=True, seed=7, threads=3, dtype="float32", compile="off"))
     for stage in (recipe.base, recipe.mid, recipe.sft, recipe.rl):
         assert (stage.tag, stage.seed, stage.threads, stage.dtype, stage.compile) == ("mine", 7, 3, "float32", "off")
 
 
 @pytest.mark.parametrize("scale", [0.001, 0.5, 2.0])
 def test_scale_changes_the_length_of_every_stage_and_nothing_else(scale: float) -> None:
-    plain, scaled = pocket_recipe(SpeedrunConfig()), pocket_recipe(SpeedrunConfig(scale=scale))
+    plain, scaled = pocket_recipe(SpeedrunConfig(rl=True)), pocket_recipe(SpeedrunConfig(rl=True, scale=scale))
     for name in ("base", "mid", "sft", "rl"):
         before, after = getattr(plain, name), getattr(scaled, name)
         assert after.num_steps == max(1, round(before.num_steps * scale))
         assert after.total_batch_size == before.total_batch_size
     assert plain.tokenizer == scaled.tokenizer
+
+
+def test_reinforcement_learning_is_asked_for() -> None:
+    assert pocket_recipe(SpeedrunConfig()).trained == ("base", "mid", "sft")
+    assert pocket_recipe(SpeedrunConfig(rl=True)).trained[-1] == "rl"
 
 
 @pytest.mark.parametrize("count", [1, 2, 4, 8])

@@ -133,6 +133,14 @@ def test_tokens_with_their_alternatives(serve: Any) -> None:
     assert (scripted.requests[0]["logprobs"], scripted.requests[0]["top_logprobs"]) == (True, 20)
 
 
+def test_tokens_that_are_halves_of_characters(serve: Any) -> None:
+    logprobs = {"tokens": ["\ud800"], "token_logprobs": [-0.5], "top_logprobs": [{"\udfff": -1.5}]}
+    backend, _ = serve(streamed({"choices": [{"text": "a", "logprobs": logprobs, "finish_reason": "stop"}]}))
+    tokens, *_ = backend.ask(Question(text="Hi", config=SamplingConfig(top_logprobs=1), tokens=True))
+    (token,) = tokens.tokens
+    assert (token.data, token.top[0].data) == (b"?", b"?")
+
+
 def test_plain_text_goes_on(serve: Any) -> None:
     logprobs = {"tokens": [" time"], "token_logprobs": [-0.25], "top_logprobs": [{" day": -2.0}]}
     backend, scripted = serve(streamed({"choices": [{"text": " time", "logprobs": logprobs, "finish_reason": "stop"}]}))

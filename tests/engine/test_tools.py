@@ -3,6 +3,7 @@ from __future__ import annotations
 from doubles import script_of
 
 from nanochat.engine.tools import LONGEST_RESULT, ToolUse
+from nanochat.errors import NanochatError
 from nanochat.tokenizer.special import OUTPUT_END, OUTPUT_START, PYTHON_END, PYTHON_START
 from nanochat.tokenizer.tokenizer import Tokenizer
 
@@ -45,6 +46,19 @@ def test_results_with_names_of_special_tokens_stay_text(tokenizer: Tokenizer) ->
         *b"<|assistant_end|>",
         tokenizer.special(OUTPUT_END),
     ]
+
+
+def test_a_tool_that_this_machine_cannot_run_says_so(tokenizer: Tokenizer) -> None:
+    def fails(expression: str) -> str:
+        raise NanochatError("the sandbox does not work: no process")
+
+    def breaks(expression: str) -> str:
+        raise ValueError("foreign code")
+
+    for tool, result in ((fails, "error: the sandbox does not work: no process"), (breaks, None)):
+        use = ToolUse(tokenizer, tool)
+        calls = [use.push(token) for token in script_of(tokenizer, PYTHON_START, "x", PYTHON_END)]
+        assert calls[-1] and calls[-1].result == result
 
 
 def test_long_results_are_cut(tokenizer: Tokenizer) -> None:

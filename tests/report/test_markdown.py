@@ -167,6 +167,15 @@ def test_scores_during_training_are_a_table_of_their_own(tmp_path: Path) -> None
     assert "Not evaluated yet." in text
 
 
+def test_preferences_have_no_bits_per_byte(tmp_path: Path) -> None:
+    steps = [{"event": "StepDone", "stage": "sft", "step": n + 1, "loss": 0.5} for n in range(2)]
+    validation = {"event": "Evaluated", "stage": "sft", "step": 2, "name": "val_loss", "value": 0.4, "n": 0}
+    write(tmp_path / "sft" / "events.jsonl", *steps, validation)
+    assert "| sft | 0.500 | 0.500 | - |" in to_markdown(collect(tmp_path))
+    write(tmp_path / "sft" / "events.jsonl", *steps)
+    assert "| sft | 0.500 | 0.500 | not evaluated yet |" in to_markdown(collect(tmp_path))
+
+
 def test_reinforcement_learning_has_rewards_for_losses(tmp_path: Path) -> None:
     run_stage(tmp_path / "sft", 1.0, {})
     rollouts = [{"event": "RolloutsDone", "stage": "rl", "step": n + 1, "reward": n / 4} for n in range(4)]

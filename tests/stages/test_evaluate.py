@@ -20,6 +20,8 @@ from nanochat.evaluation.chat import answer_text
 from nanochat.runtime.events import Evaluated, Event, Notice, StageProgress, read_events
 from nanochat.stages.evaluate import choose_tasks, core_of, evaluate_chat, is_evaluated
 from nanochat.tasks.formats import convert
+from nanochat.tasks.hub import Places
+from nanochat.tasks.registry import open_task
 from nanochat.tokenizer.render import render_for_completion
 
 SMALL = ChatEvalConfig(tasks="facts,choice", max_problems=6, batch_size=4, max_new_tokens=4, device="cpu", threads=1)
@@ -52,13 +54,30 @@ def test_scores_are_told_logged_and_kept(own: Any) -> None:
 
 def test_scores_of_other_tasks_are_kept(own: Any) -> None:
     evaluate_chat("toy:mid", SMALL, own.context, lambda event: None)
-    more = ChatEvalConfig(tasks="identity", max_problems=6, max_new_tokens=2, device="cpu", threads=1)
+    more = dataclasses.replace(SMALL, tasks="identity")
     evaluate_chat("toy:mid", more, own.context, lambda event: None)
-    assert is_evaluated(own.context, "toy", "mid", 6, ["facts", "choice", "identity"], 6)
-    assert not is_evaluated(own.context, "toy", "mid", 6, ["facts", "spelling"], 6)
-    assert not is_evaluated(own.context, "toy", "mid", 4, ["facts"], 6)
-    assert not is_evaluated(own.context, "toy", "mid", 6, ["facts"], 7)
-    assert not is_evaluated(own.context, "toy", "sft", 6, ["facts"], 6)
+    assert is_evaluated(own.context, "toy", "mid", 6, ["facts", "choice", "identity"], SMALL)
+    assert not is_evaluated(own.context, "toy", "mid", 6, ["facts", "spelling"], SMALL)
+    assert not is_evaluated(own.context, "toy", "mid", 4, ["facts"], SMALL)
+    assert not is_evaluated(own.context, "toy", "sft", 6, ["facts"], SMALL)
+    for changes in ({"max_problems": 7}, {"max_new_tokens": 5}):
+        assert not is_evaluated(own.context, "toy", "mid", 6, ["facts"], dataclasses.replace(SMALL, **changes))
+
+
+@pytest.mark.parametrize("changes", [{"max_problems": 5}, {"max_new_tokens": 3}])
+def test_scores_that_were_asked_otherwise_are_not_kept(own: Any, changes: dict[str, int]) -> None:
+    evaluate_chat("toy:mid", SMALL, own.context, lambda event: None)
+    evaluate_chat("toy:mid", dataclasses.replace(SMALL, tasks="identity", **changes), own.context, lambda event: None)
+    kept = json.loads((own.folder("mid") / "eval" / "pocket.json").read_text())
+    assert set(kept["tasks"]) == {"identity"}
+
+
+def test_scores_of_another_seed_are_not_kept(own: Any) -> None:
+    sampled = dataclasses.replace(SMALL, temperature=1.0)
+    evaluate_chat("toy:mid", sampled, own.context, lambda event: None)
+    evaluate_chat("toy:mid", dataclasses.replace(sampled, tasks="identity", seed=1), own.context, lambda event: None)
+    kept = json.loads((own.folder("mid") / "eval" / "pocket-t1.json").read_text())
+    assert (kept["seed"], set(kept["tasks"])) == (1, {"identity"})
 
 
 def test_the_validation_split_is_scored_apart(own: Any) -> None:
@@ -67,15 +86,15 @@ def test_the_validation_split_is_scored_apart(own: Any) -> None:
     folder = own.folder("sft")
     assert len(read_events(folder / "events.jsonl")) == before
     assert json.loads((folder / "eval" / "pocket-val.json").read_text())["tasks"].keys() == {"facts", "choice"}
-    assert not is_evaluated(own.context, "toy", "sft", 6, ["facts"], 6)
+    assert not is_evaluated(own.context, "toy", "sft", 6, ["facts"], SMALL)
 
 
 def test_batches_do_not_change_the_scores(own: Any) -> None:
-    one = evaluate_chat("toy", SMALL, own.context, lambda event: None)
+    one = evaluate_chat("toy:mid", SMALL, own.context, lambda event: None)
     single = ChatEvalConfig(
         tasks="facts,choice", max_problems=6, batch_size=1, max_new_tokens=4, device="cpu", threads=1
     )
-    assert evaluate_chat("toy", single, own.context, lambda event: None) == one
+    assert evaluate_chat("toy:mid", single, own.context, lambda event: None) == one
 
 
 def test_a_file_is_a_task(own: Any, tmp_path: Path) -> None:
@@ -105,18 +124,19 @@ def test_a_file_is_a_task(own: Any, tmp_path: Path) -> None:
 
 
 def test_right_answers_count(own: Any, tmp_path: Path) -> None:
-    """What the model says itself is right, whatever it is."""
+    """What the model says itself is right, whatever it is: to every other question the file has that."""
     questions = [f"Question {number}?" for number in range(40)]
-    engine, _ = load_engine(own.context.paths, "toy:sft", "cpu", torch.float32)
+    engine, _ = load_engine(own.context.paths, "toy:mid", "cpu", torch.float32)  # sft has learnt to say nothing yet
     prompts = [render_for_completion(engine.tokenizer, convert([text, "?"]).conversation) for text in questions]
     sampling = SamplingConfig(temperature=0.0, top_k=None, max_new_tokens=SMALL.max_new_tokens)
     answers = [answer_text(engine.tokenizer, done) for done in engine.generate_batch(prompts, sampling)]
-    assert any(answers)
+    assert all(any(sign.isalpha() for sign in answer) for answer in answers)
     path = tmp_path / "own.jsonl"
-    path.write_text("".join(json.dumps([q, a.upper() or "-"]) + "\n" for q, a in zip(questions, answers, strict=True)))
+    right = [answer.upper() if number % 2 else f"not {answer}" for number, answer in enumerate(answers)]
+    path.write_text("".join(json.dumps(pair) + "\n" for pair in zip(questions, right, strict=True)))
     config = dataclasses.replace(SMALL, tasks=str(path), max_problems=40)
-    (score,) = evaluate_chat("toy:sft", config, own.context, lambda event: None)
-    assert score.correct == sum(bool(answer.strip()) for answer in answers)
+    (score,) = evaluate_chat("toy:mid", config, own.context, lambda event: None)
+    assert score.correct == 20
 
 
 def test_files_among_tasks(tmp_path: Path) -> None:
@@ -183,14 +203,28 @@ def test_tasks_of_the_hub(own: Any, test_data: Path, capsys: pytest.CaptureFixtu
     assert core["low"] < core["value"] < core["high"]
 
 
-def test_data_that_is_missing_and_splits_that_are_not(own: Any, test_data: Path) -> None:
+def test_what_a_recipe_is_chosen_on(test_data: Path, tmp_path: Path) -> None:
+    """The validation split; of gsm8k, that has none, the end of the training split, of humaneval the test's."""
+    row = {
+        "prompt": "def f(x):\n",
+        "canonical_solution": "    return x\n",
+        "test": "def check(f):\n    assert f(1) == 1",
+    }
+    (tmp_path / "humaneval").mkdir()
+    (tmp_path / "humaneval" / "test.jsonl").write_text(json.dumps({**row, "entry_point": "f"}) + "\n")
+    places = Places(downloads=test_data / "data" / "task_data", scratch=tmp_path / "scratch", given=tmp_path)
+    tasks = choose_tasks("gsm8k,humaneval,facts", 5, "val", places=places)
+    assert {name: len(task) for name, task in tasks.items()} == {"gsm8k": 400, "humaneval": 1, "facts": 5}
+    train = open_task("gsm8k", "train", places=places)
+    assert list(tasks["gsm8k"]) == [train[at] for at in range(7473 - 400, 7473)]
+    with pytest.raises(MissingError, match="validation split of arc_easy"):
+        choose_tasks("arc_easy", 5, "val", places=places)
+
+
+def test_data_that_is_missing(own: Any) -> None:
     with pytest.raises(MissingError, match="humaneval") as caught:
         evaluate_chat("toy:sft", dataclasses.replace(SMALL, tasks="facts,humaneval"), own.context, lambda event: None)
     assert caught.value.hint.startswith("nanochat data tasks humaneval")
-    given = str(test_data / "data" / "task_data")
-    with pytest.raises(UsageError, match="gsm8k has no split val"):
-        config = dataclasses.replace(SMALL, tasks="gsm8k", task_data=given, split="val")
-        evaluate_chat("toy:sft", config, own.context, lambda event: None)
 
 
 def test_a_base_model_is_asked_behind_examples(own: Any) -> None:

@@ -146,9 +146,28 @@ def test_the_default_follows_from_what_the_model_has_learnt(
 
 def test_pocket_tasks_by_name(tmp_path: Path) -> None:
     data = opened(tmp_path, data="facts,arithmetic:2", val_data="pocket")
-    assert data.train.counts == {"facts": 1000, "arithmetic": 2000}
+    assert data.train.counts == {"facts": 100, "arithmetic": 200}
+    mid = opened(tmp_path, "mid", data="facts", val_data="pocket")
+    assert mid.train.counts == {"facts": 100}
+    assert not set(mid.train) <= set(data.train)  # each stage has a stream of its own
     assert list(data.validation) == pocket_validation()
-    with pytest.raises(UsageError, match="leave nothing of the 1,000"):
+    with pytest.raises(UsageError, match="leave nothing of the 100 "):
         path = tmp_path / "mix.toml"
         path.write_text("[parts.facts]\nstart = 1000\n")
+        opened(tmp_path, mixture=str(path))
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ("[parts.pocket]\nstop = 10", "parts.pocket has stop, but is made as long as"),
+        ("[parts.pocket]\nstep = 1\nstart = 0", "parts.pocket has start"),
+        ("[parts.facts]\nweight = nan", r"weight \(nan\) must be at least 0, and a number"),
+        ("[parts.facts]\nweight = inf", r"weight \(inf\) must be"),
+    ],
+)
+def test_parts_that_cannot_be(tmp_path: Path, part: str, message: str) -> None:
+    path = tmp_path / "mix.toml"
+    path.write_text(part)
+    with pytest.raises(UsageError, match=message):
         opened(tmp_path, mixture=str(path))

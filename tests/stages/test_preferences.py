@@ -76,6 +76,7 @@ def test_the_preference_is_learnt_and_told(done: tuple[Any, list[Event]]) -> Non
     assert "val_bpb" not in summary
     record = read_json(toy.folder("sft") / "config.json") or {}
     assert (record["data"]["pairs"], record["data"]["validation"]) == (PAIRS - 3, 3)
+    assert record["data"]["start"] == "toy:mid@6"
     (started,) = [event for event in events if isinstance(event, StageStarted)]
     assert started.total_steps == 6
     told = [event.message for event in events if isinstance(event, Notice)]
@@ -116,6 +117,8 @@ def test_stopped_and_resumed_is_as_if_never_stopped(
         toy.train("sft", stop, preferences=str(pairs), **DPO)
     if lost:
         (toy.folder("sft") / "reference.json").unlink()
+        # the newest of mid is another model now: the run has begun with mid@6
+        shutil.copytree(toy.folder("mid") / "step_000004", toy.folder("mid") / "step_000008")
     else:
         shutil.rmtree(toy.folder("mid"))  # the starting model is needed no more
     _, events = toy.train("sft", preferences=str(pairs), **DPO)
@@ -140,5 +143,7 @@ def test_what_cannot_be_learnt(toy_before: Callable[[str], Any], pairs: Path, tm
         toy.train("sft", preferences=str(tmp_path / "nowhere.jsonl"), **DPO)
     with pytest.raises(UsageError, match=r"--data mine\.jsonl and --preferences exclude each other"):
         toy.train("sft", preferences=str(pairs), data="mine.jsonl", **DPO)
+    with pytest.raises(UsageError, match=r"--mixture mix\.toml and --preferences exclude each other"):
+        toy.config("sft", preferences=str(pairs), mixture="mix.toml")
     with pytest.raises(UsageError, match="val_data names several files"):
         toy.train("sft", preferences=str(pairs), val_data="a.jsonl,b.jsonl", **DPO)

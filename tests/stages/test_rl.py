@@ -15,10 +15,10 @@ import pytest
 import torch
 from fleet import run_fleet, train
 
-from nanochat.checkpoints.layout import is_finished, read_best, step_dirs
+from nanochat.checkpoints.layout import is_finished, read_best, read_json, step_dirs
 from nanochat.checkpoints.store import Checkpoint, latest_valid, load_checkpoint
 from nanochat.config.rl import RlConfig
-from nanochat.errors import Interrupted, MissingError, UsageError
+from nanochat.errors import DivergedError, Interrupted, MissingError, UsageError
 from nanochat.runtime.events import (
     Evaluated,
     Event,
@@ -28,6 +28,7 @@ from nanochat.runtime.events import (
     StepDone,
 )
 from nanochat.runtime.paths import Paths
+from nanochat.stages import rl as rl_module
 from nanochat.stages.practice import open_practice
 
 
@@ -53,7 +54,8 @@ def check_same(one: Path, other: Path) -> None:
     """Weights, momenta, the place in the data and what is counted are equal to the last bit."""
     a, b = newest(one), newest(other)
     assert a.step == b.step
-    assert a.state["loader"] == b.state["loader"]
+    for name in ("loader", "total_batch_size", "rates"):
+        assert a.state[name] == b.state[name]
     untimed = [{k: v for k, v in c.state["train"].items() if k != "elapsed_s"} for c in (a, b)]
     assert untimed[0] == untimed[1]
     for left, right in ((a.model_state, b.model_state), (a.optimizer_state or {}, b.optimizer_state or {})):
@@ -80,6 +82,7 @@ def test_what_is_told_and_kept(trained: dict[str, Any]) -> None:
     assert [path.name for path in step_dirs(folder)] == ["step_000006", "step_000004"]
     assert is_finished(folder)
     assert read_best(folder) == 6
+    assert (read_json(folder / "best.json") or {}).keys() == {"step", "val_error"}
     assert len((folder / "samples.jsonl").read_text().splitlines()) == 4
     assert result.summary["first_reward"] == rewards(events)[1]
     assert result.summary["left_out"] == 0
@@ -89,6 +92,14 @@ def test_what_is_told_and_kept(trained: dict[str, Any]) -> None:
     assert record["data"]["mixture"] == {"spelling": 40}
     tokens = of(StepDone, events)[-1].tokens
     assert tokens == round(sum(15 * event.answer_tokens for event in of(RolloutsDone, events)))
+
+
+def test_those_that_follow_take_over_what_sft_had(trained: dict[str, Any]) -> None:
+    """A step of rl counts examples, and its rates are no others' business."""
+    before, after = (newest(trained["toy"].folder(stage)).state for stage in ("sft", "rl"))
+    assert before["total_batch_size"] == after["total_batch_size"] == 8 * 128
+    assert before["rates"] == after["rates"]
+    assert after["rates"]["matrix_lr"] == 0.02
 
 
 def test_rewards_rise(toy_before: Callable[[str], Any]) -> None:
@@ -148,7 +159,7 @@ def test_stopped_and_resumed_is_as_never_stopped(
 
     with pytest.raises(Interrupted, match="step 4 of 6 of the rl stage"):
         toy.train("rl", stop, **changes)
-    _, events = toy.train("rl", **changes)
+    _, events = toy.train("rl", unsafe_exec=True, **changes)  # a setting that may change
     assert [event.resumed_from for event in of(StageStarted, events)] == [4]
     assert list(rewards(events)) == [5, 6]
     check_same(toy.folder("rl"), whole)
@@ -216,9 +227,12 @@ def test_prompts_that_fill_the_context_are_left_out_and_told(toy_before: Callabl
         toy.train("rl", task=str(path), tag="long", source="toy:sft", num_steps=1)
 
 
-def test_where_all_answers_are_paid_alike_nothing_moves(toy_before: Callable[[str], Any]) -> None:
+@pytest.mark.parametrize("changes", [{}, {"updates": 2}], ids=["one update", "two"])
+def test_where_all_answers_are_paid_alike_nothing_moves(
+    toy_before: Callable[[str], Any], changes: dict[str, Any]
+) -> None:
     toy = toy_before("rl")
-    result, events = toy.train("rl", reward="exact", num_steps=2, eval_every=0)  # a toy spells nothing
+    result, events = toy.train("rl", reward="exact", num_steps=2, eval_every=0, **changes)  # a toy spells nothing
     assert [event.telling for event in of(RolloutsDone, events)] == [0, 0]
     start = newest(toy.folder("sft"))
     for name, weight in newest(result.folder).model_state.items():
@@ -249,13 +263,75 @@ def test_a_task_of_the_hub_is_practised_by_name(test_data: Path, tmp_path: Path)
     config = RlConfig(task="GSM8K", eval_problems=40, task_data=str(test_data / "data"))
     practice = open_practice(config, Paths(base=tmp_path, cache=tmp_path / "cache"))
     (held_out,) = practice.held_out.values()
-    assert held_out.name == "gsm8k" and len(held_out) == 40
+    assert held_out.name == "gsm8k" and len(held_out) == 400  # however many of them are asked
+    assert practice.train.counts == {"gsm8k": 7473 - 400}
     asked = {conversation.messages[0] for conversation in held_out}
     assert not asked & {conversation.messages[0] for conversation in practice.train}
     right = practice.train[0]
     answer = right.messages[-1].parts[-1].text
     assert practice.train.task_of(0).reward(right, answer) == 1.0
     assert practice.train.task_of(0).reward(right, "#### no idea") == 0.0
+
+
+def test_a_file_is_graded_as_it_says(tmp_path: Path) -> None:
+    """Numbers, letters and programs, of what is practised and of what is held out."""
+    files = {
+        "sums.jsonl": [{"question": f"{n} plus 1?", "answer": n + 1} for n in range(40)],
+        "picks.jsonl": [{"question": f"{n}?", "choices": ["a", f"{n}"], "answer": "B"} for n in range(40)],
+        "code.jsonl": [
+            {"prompt": f"f{n} doubles", "check": f"assert f{n}(2) == 4", "response": f"def f{n}(x):\n    return 2 * x"}
+            for n in range(40)
+        ],
+    }
+    right = {
+        "sums.jsonl": lambda text: f"That is #### {int(text.split()[0]) + 1}.0",
+        "picks.jsonl": lambda text: "B",
+        "code.jsonl": lambda text: f"```python\ndef {text.split()[0]}(x):\n    return x + x\n```",
+    }
+    for name, lines in files.items():
+        (tmp_path / name).write_text("\n".join(map(json.dumps, lines)))
+    config = RlConfig(task=",".join(str(tmp_path / name) for name in files), unsafe_exec=True)
+    practice = open_practice(config, Paths(base=tmp_path, cache=tmp_path / "cache"))
+    assert practice.train.counts == dict.fromkeys(files, 38)
+    assert {name: (task.kind, len(task)) for name, task in practice.held_out.items()} == {
+        "sums.jsonl": ("generative", 2),
+        "picks.jsonl": ("categorical", 2),
+        "code.jsonl": ("generative", 2),
+    }
+    asked = {practice.train.task_of(at).name: (practice.train.task_of(at), practice.train[at]) for at in range(60)}
+    for name, task in practice.held_out.items():
+        for graded, conversation in (asked[name], (task, task[0])):
+            assert graded.reward(conversation, right[name](conversation.messages[0].content)) == 1.0
+            assert graded.reward(conversation, "no idea") == 0.0
+
+
+def test_what_has_no_answers_to_grade_is_not_practised(tmp_path: Path) -> None:
+    paths = Paths(base=tmp_path, cache=tmp_path / "cache")
+    asking = tmp_path / "asking.jsonl"
+    turns = [{"role": role, "content": "Hm?"} for role in ("user", "assistant", "user")]
+    asking.write_text(
+        "".join(json.dumps({"messages": [*turns[:2], {**turns[2], "content": str(n)}]}) + "\n" for n in range(20))
+    )
+    with pytest.raises(UsageError, match="ends with a question"):
+        open_practice(RlConfig(task=str(asking)), paths)
+    for name in ("smoltalk", "dialogue", "lookup", "binding"):
+        with pytest.raises(UsageError, match=f"{name} cannot be practised"):
+            open_practice(RlConfig(task=name), paths)
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "same.jsonl").write_text("".join(f'["{n}?", "{n}"]\n' for n in range(20)))
+    with pytest.raises(UsageError, match=r"two tasks would have the name same\.jsonl"):
+        open_practice(RlConfig(task=f"{tmp_path}/a/same.jsonl,{tmp_path}/b/same.jsonl"), paths)
+
+
+@pytest.mark.parametrize(("changes", "flag"), [({}, "--lr-scale"), ({"lora_rank": 4}, "--lora-lr")])
+def test_a_loss_that_is_no_number_names_an_option_that_there_is(
+    toy_before: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], flag: str
+) -> None:
+    monkeypatch.setattr(rl_module, "policy_loss", lambda model, **options: lambda *batch: model(*batch[:2]) * torch.nan)
+    with pytest.raises(DivergedError) as caught:
+        toy_before("rl").train("rl", eval_every=0, save_every=0, eval_problems=1, **changes)
+    assert f"lower the learning rates ({flag})" in caught.value.hint
 
 
 def test_what_is_missing_or_wrong_is_said(toy_before: Callable[[str], Any], tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import pytest
 from cluster import Cluster, make_cluster, wait_until
 
 from nanochat.config.evaluate import ChatEvalConfig
+from nanochat.config.rl import RlConfig
 from nanochat.config.slurm import SlurmConfig
 from nanochat.config.speedrun import PRESETS, SpeedrunConfig
 from nanochat.config.train import BaseTrainConfig, SftConfig
@@ -139,6 +140,19 @@ def test_a_model_that_goes_on_needs_no_tokenizer() -> None:
 def test_a_stage_on_built_in_tasks_needs_nothing() -> None:
     job = Job(words=("train", "sft"), config=SftConfig())
     assert list(scripts(job, SlurmConfig())) == ["train.sbatch"]
+
+
+def test_what_is_practised_and_asked_is_fetched() -> None:
+    practised = RlConfig(task="gsm8k,problems,mine.jsonl,own.py")
+    assert commands(practised) == ["data tasks gsm8k", "data chat-check mine.jsonl"]
+    assert commands(RlConfig(task="gsm8k", task_data="/data")) == []
+    assert commands(SftConfig(eval_tasks="mmlu,facts,all,asked.jsonl")) == [
+        "data tasks mmlu",
+        "data chat-check asked.jsonl",
+    ]
+    assert commands(SftConfig(data="gsm8k", eval_tasks="chatcore"))[0] == (
+        "data tasks gsm8k arc_easy arc_challenge mmlu humaneval"
+    )
 
 
 def test_a_speedrun_prepares_what_it_would_make_itself() -> None:

@@ -1,7 +1,8 @@
 """Conversations as files: Markdown for people, JSON with the whole tree, JSONL that `train sft` takes.
 
 `sft` writes what has a thumb up, each answer with what stands before it; a conversation without thumbs is written as it
-stands. `preferences` writes pairs of a better and a worse answer to the same question, from thumbs and picks.
+stands. `preferences` writes pairs of a better and a worse answer to the same question, from thumbs and picks. An answer
+that was cut off is in neither, unless it has a thumb.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import takewhile
 from typing import Any
 
 from nanochat.chats.store import ChatStore
@@ -94,9 +96,8 @@ def sft_lines(chat: Chat, tree: Tree) -> Iterator[dict[str, Any]]:
     liked = [node for node in tree.nodes.values() if node.rating > 0 and _is_answer(node)]
     if not liked:
         path = tree.path(chat.leaf)
-        while path and not _is_answer(path[-1]):
-            path.pop()
-        liked = path[-1:]
+        whole = list(takewhile(lambda node: node.message.role != "assistant" or _is_answer(node), path))
+        liked = [node for node in whole if _is_answer(node)][-1:]
     for node in liked:
         yield {"messages": _messages(chat, tree.path(node.id))}
 
@@ -124,7 +125,9 @@ def _messages(chat: Chat, path: list[Node]) -> list[dict[str, Any]]:
 
 
 def _is_answer(node: Node) -> bool:
-    return node.message.role == "assistant" and bool(node.message.content.strip())
+    """Whether it is one that a model ended by itself, or that a person has judged as it is."""
+    whole = node.rating != 0 or node.figures.get("stop_reason") == "stop"
+    return whole and node.message.role == "assistant" and bool(node.message.content.strip())
 
 
 def _block(kind: str, text: str) -> str:

@@ -12,6 +12,7 @@ from nanochat.chats.tree import Chat, ChatKind
 from nanochat.errors import ConversationError, NanochatError
 from nanochat.tokenizer.conversation import Conversation, Message
 
+END_OF_TIME = 253_402_300_800  # unix seconds of the year 10000, which no calendar of Python has
 _HINT = "write one with /export json, or give an object with a list of messages"
 
 
@@ -73,7 +74,11 @@ def _own(store: ChatStore, value: Mapping[str, Any]) -> Chat:
     if any(item["parent"] is not None and item["parent"] not in known for item, _ in read):
         raise ConversationError("a message follows one that is not in the file")
     chat = store.create(
-        model=_text(value["model"]), system=_text(value["system"]), kind=kind, title=_text(value["title"])
+        model=_text(value["model"]),
+        system=_text(value["system"]),
+        kind=kind,
+        title=_text(value["title"]),
+        created=_moment(value.get("created")),
     )
     numbers: dict[Any, int | None] = {None: None}
     try:
@@ -86,6 +91,7 @@ def _own(store: ChatStore, value: Mapping[str, Any]) -> Chat:
                 figures=dict(item["figures"]),
                 settings=dict(item["settings"]),
                 rating=max(-1, min(1, int(item["rating"]))),
+                created=_moment(item.get("created")),
             )
             numbers[item["id"]] = node.id
         store.set_leaf(chat.id, numbers[value["leaf"]])
@@ -93,6 +99,14 @@ def _own(store: ChatStore, value: Mapping[str, Any]) -> Chat:
         store.delete(chat.id)
         raise
     return store.chat(chat.id)
+
+
+def _moment(value: Any) -> float | None:
+    if value is None:
+        return None
+    if not isinstance(value, int | float) or not 0 <= value < END_OF_TIME:
+        raise ConversationError("a time in it is none")
+    return float(value)
 
 
 def _text(value: Any) -> str:

@@ -76,6 +76,7 @@ def connect(path: Path | None) -> sqlite3.Connection:
     with translated(path):
         connection = sqlite3.connect(path or ":memory:", timeout=BUSY_S, isolation_level=None)
         try:
+            connection.create_function("folded", 1, str.lower, deterministic=True)  # lower() of SQLite knows ASCII only
             _prepare(connection, path)
         except BaseException:
             connection.close()

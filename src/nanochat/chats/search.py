@@ -33,7 +33,7 @@ def search(store: ChatStore, query: str, limit: int = 50) -> list[Hit]:
     if not words:
         return []
     long = [word for word in words if len(word) >= _INDEXED_FROM]
-    conditions = ["instr(lower(messages.text), ?) > 0" for word in words if len(word) < _INDEXED_FROM]
+    conditions = ["instr(folded(messages.text), ?) > 0" for word in words if len(word) < _INDEXED_FROM]
     values: list[object] = [word.lower() for word in words if len(word) < _INDEXED_FROM]
     if long:
         conditions.append("messages.id IN (SELECT rowid FROM words WHERE words MATCH ?)")

@@ -39,13 +39,21 @@ class ChatStore:
 
     # conversations
 
-    def create(self, *, model: str = "", system: str = "", kind: ChatKind = "chat", title: str = "") -> Chat:
-        """A new one, empty."""
+    def create(
+        self,
+        *,
+        model: str = "",
+        system: str = "",
+        kind: ChatKind = "chat",
+        title: str = "",
+        created: float | None = None,
+    ) -> Chat:
+        """A new one, empty; `created` in unix seconds where that was not now."""
         now = time.time()
         with self._change() as connection:
             cursor = connection.execute(
                 "INSERT INTO chats (title, model, system, kind, created, changed) VALUES (?, ?, ?, ?, ?, ?)",
-                (title, model, system, kind, now, now),
+                (title, model, system, kind, now if created is None else created, now),
             )
         return self.chat(int(cursor.lastrowid or 0))
 
@@ -78,8 +86,14 @@ class ChatStore:
         self._set(id, "system", _sound(system))
 
     def set_leaf(self, id: int, leaf: int | None) -> None:
-        """Remember where it is left."""
-        self._set(id, "leaf", leaf)
+        """Remember where it is left.
+
+        Raises:
+            MissingError: the message is none of this conversation.
+        """
+        with self._change() as connection:
+            _require(connection, id, leaf)
+            connection.execute("UPDATE chats SET leaf = ? WHERE id = ?", (leaf, id))
 
     def delete(self, id: int) -> None:
         """Remove it with all of its messages."""
@@ -103,14 +117,16 @@ class ChatStore:
         settings: Mapping[str, Any] | None = None,
         rating: int = 0,
         leaf: bool = True,
+        created: float | None = None,
     ) -> Node:
         """Add a message after another one.
 
         Args:
             leaf: whether the conversation is now at this message.
+            created: unix seconds; None is now.
 
         Raises:
-            MissingError: the conversation was deleted meanwhile.
+            MissingError: the conversation was deleted meanwhile, or the parent is a message of another one.
         """
         now = time.time()
         values = (chat, parent, _dump(message.to_dict()), _sound(message.content), message.role, model)
@@ -118,10 +134,11 @@ class ChatStore:
             found = connection.execute("SELECT title FROM chats WHERE id = ?", (chat,)).fetchone()
             if found is None:
                 raise MissingError(f"there is no conversation {chat}", "it was deleted; /new begins another one")
+            _require(connection, chat, parent)
             cursor = connection.execute(
                 "INSERT INTO messages (chat, parent, message, text, role, model, figures, settings, rating, created)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (*values, _dump(figures or {}), _dump(settings or {}), rating, now),
+                (*values, _dump(figures or {}), _dump(settings or {}), rating, now if created is None else created),
             )
             id = int(cursor.lastrowid or 0)
             title = found[0] or _title(message.content)
@@ -181,6 +198,13 @@ class ChatStore:
     def _change(self) -> Iterator[sqlite3.Connection]:
         with translated(self.path), transaction(self._connection):
             yield self._connection
+
+
+def _require(connection: sqlite3.Connection, chat: int, message: int | None) -> None:
+    """A message that follows one of another conversation would be deleted with that one, unseen."""
+    found = connection.execute("SELECT 1 FROM messages WHERE id = ? AND chat = ?", (message, chat)).fetchone()
+    if message is not None and found is None:
+        raise MissingError(f"conversation {chat} has no message {message}", "/load opens it as it is kept")
 
 
 def _chat(row: Sequence[Any]) -> Chat:

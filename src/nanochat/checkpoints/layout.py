@@ -113,15 +113,16 @@ def mark_finished(stage_dir: Path, summary: Mapping[str, Any]) -> None:
     atomic_write_json(stage_dir / FINISHED, dict(summary))
 
 
-def mark_best(stage_dir: Path, step: int, val_bpb: float) -> None:
+def mark_best(stage_dir: Path, step: int, value: float, metric: str = "val_bpb") -> None:
     """Say which checkpoint has the lowest validation: it was saved before that was known.
 
     Args:
         stage_dir: folder of the stage.
         step: of the checkpoint.
-        val_bpb: bits per byte.
+        value: of the validation.
+        metric: what that is: bits per byte, or the name of another figure.
     """
-    atomic_write_json(stage_dir / BEST, {"step": step, "val_bpb": val_bpb})
+    atomic_write_json(stage_dir / BEST, {"step": step, metric: value})
 
 
 def read_best(stage_dir: Path) -> int | None:

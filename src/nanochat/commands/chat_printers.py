@@ -88,7 +88,7 @@ class TextPrinter:
             click.echo(err=True)
             self._mid_line = False
         result = "nothing" if tool.result is None else tool.result
-        line = safe(f"[calculator: {tool.expression} = {result}]")
+        line = safe(f"[tool: {tool.expression} = {result}]")
         click.echo(line if is_plain(sys.stderr, os.environ) else click.style(line, dim=True), err=True)
 
 

@@ -69,8 +69,11 @@ def open_screen(paths: Paths, model: str | None, config: ChatConfig, served: Ser
         theme=screen.theme,
         on_shown=_collect_again,
     )
+    app = ChatApp(opening)
     with _screen_of_its_own():
-        ChatApp(opening).run()
+        app.run()
+    if app.return_code:  # it broke: Textual has printed the trace
+        raise SystemExit(app.return_code)
 
 
 def _collect_again() -> None:

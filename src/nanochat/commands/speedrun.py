@@ -46,7 +46,7 @@ def speedrun(preset: str, config: Resolved[SpeedrunConfig], base_dir: str | None
         return
     from nanochat.runtime.devices import open_context
     from nanochat.runtime.paths import resolve_paths
-    from nanochat.stages.speedrun import STAGES, check_disk, make_plan
+    from nanochat.stages.speedrun import AFTER, BEFORE, check_disk, make_plan
     from nanochat.stages.speedrun import speedrun as run
 
     context, lacking = open_context(
@@ -64,12 +64,12 @@ def speedrun(preset: str, config: Resolved[SpeedrunConfig], base_dir: str | None
         return
     tell(text)
     check_disk(plan, context.paths.base)
-    with show_progress(*STAGES, paths=context.paths) as on_event:
+    with show_progress(*BEFORE, *recipe.trained, *AFTER, paths=context.paths) as on_event:
         for line in lacking:
             on_event(Notice(stage="base", level="warning", message=line))
         report = run(recipe, plan, context, on_event)
     if context.processes.first:
-        _ask(context, recipe.base.tag)
+        _ask(context, f"{recipe.base.tag}:{recipe.trained[-1]}")
     tell(f"Report:  {report}")
     tell("Go on with:  nanochat chat")
 
@@ -96,7 +96,7 @@ def plan_text(preset: str, tag: str, plan: Plan, context: RunContext, price_per_
     return "\n".join([f"nanochat speedrun {preset}", *(f"  {name:<9} {text}" for name, text in rows)])
 
 
-def _ask(context: RunContext, tag: str) -> None:
+def _ask(context: RunContext, selector: str) -> None:
     """Let the finished model answer a few questions on stdout."""
     from nanochat.config.chat import GREEDY
     from nanochat.engine.events import TurnFinished
@@ -104,7 +104,7 @@ def _ask(context: RunContext, tag: str) -> None:
     from nanochat.engine.session import Session
     from nanochat.runtime.safe_text import safe_text
 
-    engine, _ = load_engine(context.paths, f"{tag}:rl", device=context.device)
+    engine, _ = load_engine(context.paths, selector, device=context.device)
     for question in QUESTIONS:
         session = Session(engine, GREEDY)
         answer = next(event.text for event in session.ask(question) if isinstance(event, TurnFinished))

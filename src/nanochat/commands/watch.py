@@ -53,7 +53,10 @@ def watch(model: str | None, other: str | None, axis: str, once: bool, base_dir:
     if not once and not as_json:
         from nanochat.tui.watch.app import WatchApp
 
-        WatchApp(paths, watched, compared, look).run()
+        app = WatchApp(paths, watched, compared, look)
+        app.run()
+        if app.return_code:  # it broke: Textual has printed the trace
+            raise SystemExit(app.return_code)
         return
     import time
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -191,8 +192,15 @@ def _part(path: Path, name: str, values: Any) -> Ingredient:
         values.get("step", 1),
     )
     for key, least, value in (("epochs", 1, part.times), ("step", 1, part.step), ("weight", 0, part.weight or 0)):
-        if value < least:
-            raise UsageError(f"{where}: {key} ({value}) must be at least {least}", "mend it, or leave the part out")
+        if not least <= value < math.inf:
+            raise UsageError(
+                f"{where}: {key} ({value}) must be at least {least}, and a number", "mend it, or leave the part out"
+            )
+    if part.is_pocket and (slices := [key for key in ("start", "stop", "step") if key in values]):
+        raise UsageError(
+            f"{where} has {slices[0]}, but is made as long as --conversations says",
+            f"leave {slices[0]} out, or name one of its tasks: [parts.facts]",
+        )
     return part
 
 

@@ -24,6 +24,7 @@ class SpeedrunConfig:
     compile: Choice = option("auto", "torch.compile; auto when a compiler is there and it is faster")
     threads: int = option(0, "CPU threads; 0 chooses")
     scale: float = option(1.0, "factor on the length of every training stage")
+    rl: bool = option(False, "end with reinforcement learning on word problems; about a minute more")
     seed: int = option(42, "seed of weights and order; the text stays the same")
 
 
@@ -36,8 +37,13 @@ class Recipe:
     base: BaseTrainConfig
     mid: MidTrainConfig
     sft: SftConfig
-    rl: RlConfig
+    rl: RlConfig | None
     evaluation: ChatEvalConfig
+
+    @property
+    def trained(self) -> tuple[str, ...]:
+        """Names of the stages that train, in their order."""
+        return ("base", "mid", "sft", "rl") if self.rl else ("base", "mid", "sft")
 
     def for_processes(self, count: int) -> Recipe:
         """The same training by `count` processes, each with as many rows at a time as its share of a step allows.
@@ -88,6 +94,20 @@ def pocket_recipe(config: SpeedrunConfig) -> Recipe:
     def steps(count: int) -> int:
         return max(1, round(count * config.scale))
 
+    practice = RlConfig(
+        **{name: value for name, value in machine.items() if name != "eval_tokens"}
+        | {"device_batch_size": 32, "eval_every": 0, "save_every": 20},
+        num_steps=steps(40),
+        task="problems,spelling",  # problems alone take something from spelling, which sft leaves half learnt
+        conversations=1_000,
+        examples=16,
+        samples=8,
+        max_new_tokens=48,
+        lr_scale=0.3,
+        eval_problems=50,
+        eval_samples=4,
+    )
+
     return Recipe(
         data=PocketDataConfig(name="pocket", size=12_000_000, shard_size=4_000_000),
         tokenizer=TokenizerConfig(name="pocket", data="pocket", vocab_size=4096, max_chars=8_000_000),
@@ -122,19 +142,7 @@ def pocket_recipe(config: SpeedrunConfig) -> Recipe:
         sft=SftConfig(
             **machine, total_batch_size=2048, num_steps=steps(1120), conversations=46_000, lr_scale=0.6, warmdown=0.8
         ),
-        rl=RlConfig(
-            **{name: value for name, value in machine.items() if name != "eval_tokens"}
-            | {"device_batch_size": 32, "eval_every": 0, "save_every": 20},
-            num_steps=steps(40),
-            task="problems,spelling",  # problems alone take something from spelling, which sft leaves half learnt
-            conversations=1_000,
-            examples=16,
-            samples=8,
-            max_new_tokens=48,
-            lr_scale=0.3,
-            eval_problems=50,
-            eval_samples=4,
-        ),
+        rl=practice if config.rl else None,
         evaluation=ChatEvalConfig(device=config.device, threads=config.threads),
     )
 

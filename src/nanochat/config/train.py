@@ -221,9 +221,14 @@ class ChatTrainConfig(TrainConfig):
     sample_every: int | None = option(
         None, "steps between samples of text; 0 only at the end, by default as eval-every", unit="steps"
     )
-    eval_tasks: str = option("", "tasks and files to score at every validation, separated by commas; all is every task")
+    eval_tasks: str = option(
+        "",
+        "tasks and files to score at every validation, separated by commas; all is the pocket tasks, chatcore those of "
+        "ChatCORE",
+    )
     eval_problems: int = option(50, "problems of each of these tasks at most")
     eval_new_tokens: int = option(128, "longest answer to one of these problems", unit="tokens")
+    unsafe_exec: bool = option(False, "run a model's programs also where the sandbox of this machine is weak")
     matrix_lr: float | None = option(None, "learning rate of the matrices (Muon); by default that of the model")
     embedding_lr: float | None = option(None, "learning rate of the token embedding; by default that of the model")
     unembedding_lr: float | None = option(None, "learning rate of the output layer; by default that of the model")
@@ -285,6 +290,11 @@ class SftConfig(ChatTrainConfig):
         ChatTrainConfig.__post_init__(self)
         check_adapters(self)
         _above_zero(self, (("beta", "0.1"), ("preference_lr_scale", "0.05")))
+        for flag, value in (("--data", self.data if self.data != AUTO else ""), ("--mixture", self.mixture)):
+            if self.preferences and value:
+                raise UsageError(
+                    f"{flag} {value} and --preferences exclude each other", "train on one, then on the other"
+                )
 
 
 def _at_least(config: TrainConfig, name: str, least: int, example: str) -> None:

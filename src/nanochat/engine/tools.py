@@ -1,8 +1,9 @@
 """Tool calls in a stream of tokens.
 
 The model writes python_start, an expression, python_end; the result is forced in as output_start, result,
-output_end, and the model goes on from there. An expression without a result forces nothing, nor does a tool that
-fails: a tool is foreign code, and what it raises is no reason to end the answers of others.
+output_end, and the model goes on from there. An expression without a result forces nothing. A tool that this machine
+could not run has its error as its result, for the model and for the person; whatever else a tool raises forces nothing:
+it is foreign code, and no reason to end the answers of others.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from nanochat.engine.calculator import calculate
+from nanochat.errors import NanochatError
 from nanochat.tokenizer.special import OUTPUT_END, OUTPUT_START, PYTHON_END, PYTHON_START
 from nanochat.tokenizer.tokenizer import Tokenizer
 
@@ -66,6 +68,8 @@ class ToolUse:
         began = time.perf_counter()
         try:
             result = self.tool(expression) if self.tool else None
+        except NanochatError as error:
+            result = f"error: {error.message}"
         except Exception:  # whatever foreign code raises
             result = None
         latency_s = time.perf_counter() - began

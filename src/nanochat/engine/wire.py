@@ -126,8 +126,11 @@ def _tokens(logprobs: Any) -> Iterator[Token]:
         values, tops = logprobs.get("token_logprobs") or [], logprobs.get("top_logprobs") or []
         for place, token in enumerate(logprobs["tokens"]):
             likely = tops[place] if place < len(tops) and isinstance(tops[place], dict) else {}
-            top = tuple(Candidate(None, name.encode(), _number(value)) for name, value in likely.items())
-            yield Token(None, str(token).encode(), _number(values[place] if place < len(values) else None), top=top)
+            top = tuple(
+                Candidate(None, name.encode("utf-8", "replace"), _number(value)) for name, value in likely.items()
+            )
+            logprob = _number(values[place] if place < len(values) else None)
+            yield Token(None, str(token).encode("utf-8", "replace"), logprob, top=top)
 
 
 def _candidate(entry: Mapping[str, Any]) -> Candidate:

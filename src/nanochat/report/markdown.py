@@ -143,7 +143,9 @@ def _losses(report: RunReport) -> list[str]:
         if stage.rewards:
             continue
         first, last = (f"{stage.losses[i]:.3f}" if stage.losses else "-" for i in (0, -1))
-        rows.append((stage.name, first, last, _from_to(stage.val_bpb), sparkline(stage.losses) or "-"))
+        # preferences have a loss of their own, which is told below
+        nothing = "-" if any(scored.name == "val_loss" for scored in stage.scored) else "not evaluated yet"
+        rows.append((stage.name, first, last, _from_to(stage.val_bpb, nothing), sparkline(stage.losses) or "-"))
     header = ("stage", "first train loss", "last", "validation bits per byte", "train loss")
     lines = [*(_table(header, rows) if rows else []), *_rewards(report)]
     return lines or ["Nothing has been trained yet."]
@@ -307,9 +309,9 @@ def _score(score: TaskScore | None) -> str:
     return text if score.n is None else f"{text}, n={score.n}"
 
 
-def _from_to(values: Sequence[float]) -> str:
+def _from_to(values: Sequence[float], nothing: str) -> str:
     if len(values) < 2:
-        return f"{values[0]:.4f}" if values else "not evaluated yet"
+        return f"{values[0]:.4f}" if values else nothing
     return f"{values[0]:.4f} → {values[-1]:.4f}"
 
 

@@ -12,11 +12,11 @@ import numpy as np
 from nanochat.checkpoints.layout import read_json
 from nanochat.config.conversations import AUTO, POCKET, Ingredient, Recipe, parse_ingredients, recipe_of
 from nanochat.config.train import ChatTrainConfig
-from nanochat.errors import MissingError, UsageError
+from nanochat.errors import UsageError
 from nanochat.pocket.conversations import KINDS
 from nanochat.pocket.held_out import Split
-from nanochat.runtime.files import sha256_file, translate_os_errors
 from nanochat.runtime.paths import Paths
+from nanochat.stages.folder import hash_of
 from nanochat.tasks.files import MAX_HELD_OUT, ConversationFile, FileTask, split_file
 from nanochat.tasks.hub import Places
 from nanochat.tasks.mixture import Mixture, counts_by_weight
@@ -118,7 +118,12 @@ def file_hashes(config: ChatTrainConfig, stage: Stage = "sft") -> dict[str, str]
     parts = [*recipe_of(config.data, config.mixture, stage).parts]
     parts += parse_ingredients(config.val_data, "val_data") if config.val_data else ()
     parts += [Ingredient(config.mixture)] if config.mixture else []
-    return {part.name: _sha256(part) for part in parts if not part.is_pocket and not is_task(part.name)}
+    hint = "give a file of conversations, or pocket for the built-in tasks"
+    return {
+        part.name: hash_of(part.path, f"there is no file {part.name} to train on", hint)
+        for part in parts
+        if not part.is_pocket and not is_task(part.name)
+    }
 
 
 class _Opened:
@@ -219,7 +224,7 @@ def _open(stage: Stage, part: Ingredient, config: ChatTrainConfig, places: Place
         one.validation = [] if config.val_data else pocket_validation()
         return one
     if is_task(part.name) or part.path.suffix == ".py":
-        task = view(open_task(part.name, "train", places=places), part.start, part.stop, part.step)
+        task = view(_to_train(stage, part.name, config, places), part.start, part.stop, part.step)
         if is_task(part.name):
             one = _Opened(part, [task])
             one.validation = [] if config.val_data else _held_out_of(part, places, config)
@@ -234,6 +239,14 @@ def _open(stage: Stage, part: Ingredient, config: ChatTrainConfig, places: Place
     one.held_out = one.held_out if config.val_data else split_file(one.file)
     one.validation = [one.file[int(row)] for row in one.held_out]
     return one
+
+
+def _to_train(stage: Stage, name: str, config: ChatTrainConfig, places: Places) -> Task:
+    """A task by its name; one of the pocket world is as large as the config says, in the stage's own stream."""
+    if canonical(name) in KINDS:
+        seed = list(SHARES).index(stage)
+        return open_task(name, "train", places=places, size=config.conversations, seed=seed)
+    return open_task(name, "train", places=places)
 
 
 def _held_out_of(part: Ingredient, places: Places, config: ChatTrainConfig) -> list[Conversation]:
@@ -314,16 +327,6 @@ def _record(name: str, file: ConversationFile, hashes: Mapping[str, str], **valu
         "conversations": len(file),
         **values,
     }
-
-
-def _sha256(part: Ingredient) -> str:
-    with translate_os_errors(part.path):
-        if not part.path.exists():
-            raise MissingError(
-                f"there is no file {part.name} to train on",
-                "give a file of conversations, or pocket for the built-in tasks",
-            )
-        return sha256_file(part.path) if part.path.is_file() else ""
 
 
 def _spread(count: int, most: int) -> np.ndarray:

@@ -27,7 +27,7 @@ from nanochat.runtime.files import atomic_write_json
 from nanochat.tasks.hub import Places
 from nanochat.tasks.names import CHATCORE, DESCRIPTIONS, canonical, is_file
 from nanochat.tasks.pocket import pocket_tasks
-from nanochat.tasks.registry import open_task
+from nanochat.tasks.registry import open_task, open_validation
 from nanochat.tasks.task import Task
 
 CORE_NAME = "ChatCORE"
@@ -51,7 +51,7 @@ def choose_tasks(
     Args:
         names: as in "facts,gsm8k,my_tests.jsonl"; "all" is the pocket tasks, "chatcore" those of ChatCORE.
         size: conversations of each pocket task.
-        split: a file is asked as it is.
+        split: a file is asked as it is; for "val" see `open_validation`.
         temporary: folder for what compressed files unpack to, where no places are given.
         places: where data is looked for; without it only pocket tasks and files can be had.
         unsafe_exec: run a model's programs also where the sandbox is weak.
@@ -76,8 +76,12 @@ def choose_tasks(
         if key in tasks and is_file(name):
             raise UsageError(f"two tasks would have the name {key}", "score them one after the other")
         if key not in tasks:
-            task = pocket.get(name) or open_task(name, split, places=places, unsafe_exec=unsafe_exec)
-            tasks[key] = task
+            if name in pocket:
+                tasks[key] = pocket[name]
+            elif split == "val":
+                tasks[key] = open_validation(name, places=places, unsafe_exec=unsafe_exec)
+            else:
+                tasks[key] = open_task(name, split, places=places, unsafe_exec=unsafe_exec)
     return tasks
 
 
@@ -222,28 +226,42 @@ def _file_of(name: str, config: ChatEvalConfig) -> str:
 
 
 def _keep(path: Path, scores: Mapping[str, TaskScore], step: int, config: ChatEvalConfig, elapsed_s: float) -> None:
-    """Write scores beside those of the same step that stand there, and ChatCORE where all of its tasks are among them.
+    """Write scores beside those that stand there, and ChatCORE where all of its tasks are among them.
 
-    What the sampling was is part of the file's name or stands in it.
+    Only those stay that were asked alike: of this step, as many problems, sampled as these are.
     """
     before = read_json(path) or {}
-    tasks = before.get("tasks", {}) if before.get("step") == step else {}
+    about = _about(config)
+    tasks = before.get("tasks", {}) if before.get("step") == step and _same_asking(before, about) else {}
     tasks |= {name: score.to_dict() for name, score in scores.items()}
     core = chatcore({name: _Kept(score) for name, score in tasks.items()}, CHATCORE, ALSO_IN_CORE)
-    about: dict[str, Any] = {"shots": config.shots} if config.shots else {}
-    if config.sampling_temperature:
-        about |= {"temperature": config.sampling_temperature, "seed": config.seed}
     atomic_write_json(
         path,
         {
             "step": step,
-            "max_problems": config.max_problems,
             **about,
             "elapsed_s": round(elapsed_s, 2),
             "tasks": tasks,
             **({"chatcore": core.to_dict()} if core else {}),
         },
     )
+
+
+def _about(config: ChatEvalConfig) -> dict[str, Any]:
+    """How problems were asked, as a file of scores says it."""
+    about: dict[str, Any] = {"max_problems": config.max_problems}
+    if config.shots:
+        about["shots"] = config.shots
+    if config.max_new_tokens:
+        about["max_new_tokens"] = config.max_new_tokens
+    if config.sampling_temperature:
+        about |= {"temperature": config.sampling_temperature, "seed": config.seed}
+    return about
+
+
+def _same_asking(found: Mapping[str, Any], about: Mapping[str, Any]) -> bool:
+    asked = ("max_problems", "shots", "max_new_tokens", "temperature", "seed")
+    return all(found.get(name) == about.get(name) for name in asked)
 
 
 class _Kept:
@@ -254,7 +272,10 @@ class _Kept:
         self.interval = (values["low"], values["high"])
 
 
-def is_evaluated(context: RunContext, tag: str, stage: str, step: int, tasks: Iterable[str], size: int) -> bool:
-    """Whether `eval/pocket.json` holds these tasks for this step."""
+def is_evaluated(
+    context: RunContext, tag: str, stage: str, step: int, tasks: Iterable[str], config: ChatEvalConfig
+) -> bool:
+    """Whether `eval/pocket.json` holds these tasks for this step, asked as the config says."""
     found = read_json(context.paths.model_dir(tag, stage) / "eval" / "pocket.json") or {}
-    return found.get("step") == step and found.get("max_problems") == size and set(tasks) <= set(found.get("tasks", {}))
+    alike = found.get("step") == step and _same_asking(found, _about(config))
+    return alike and set(tasks) <= set(found.get("tasks", {}))

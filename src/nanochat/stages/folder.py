@@ -28,7 +28,7 @@ from nanochat.config.train import TrainConfig
 from nanochat.errors import DivergedError, MissingError, StorageError, UsageError
 from nanochat.runtime.context import RunContext
 from nanochat.runtime.events import EventLog, Notice, OnEvent, StageFinished, fan_out, to_nobody
-from nanochat.runtime.files import translate_os_errors
+from nanochat.runtime.files import sha256_file, translate_os_errors
 
 # what may differ between two runs of the same model: where and how often, not what
 FREE_SETTINGS = frozenset(
@@ -57,6 +57,7 @@ FREE_SETTINGS = frozenset(
         "resume",
         "run",
         "task_data",
+        "unsafe_exec",
     }
 )
 
@@ -70,12 +71,30 @@ class StageResult:
     skipped: bool = False
 
 
+def hash_of(path: Path, missing: str, hint: str) -> str:
+    """SHA-256 of a file that a run learns from; "" of a folder, which whoever reads it refuses.
+
+    Args:
+        path: of the file.
+        missing: what the error says when it is not there.
+        hint: as well.
+
+    Raises:
+        MissingError: it is not there.
+        StorageError: it cannot be read.
+    """
+    with translate_os_errors(path):
+        if not path.exists():
+            raise MissingError(missing, hint)
+        return sha256_file(path) if path.is_file() else ""
+
+
 class StageFolder:
     """One stage of one model on disk.
 
     Args:
         context: machine and folders.
-        stage: base, mid or sft.
+        stage: base, mid, sft or rl.
         config: the stage's dials.
         on_event: told everything, besides the stage's own log.
     """

@@ -10,8 +10,8 @@ from typing import Any
 
 from nanochat.config.conversations import parse_ingredients
 from nanochat.config.train import SftConfig
-from nanochat.errors import MissingError, UsageError
-from nanochat.runtime.files import sha256_file, translate_os_errors
+from nanochat.errors import UsageError
+from nanochat.stages.folder import hash_of
 from nanochat.stages.run import StageRun
 from nanochat.tasks.files import HELD_OUT_SHARE, MAX_HELD_OUT, MIN_SPLIT
 from nanochat.tasks.pairs import Pair, read_pairs
@@ -62,17 +62,16 @@ def files_of(config: SftConfig) -> dict[str, Path]:
     return {name: Path(name).expanduser() for name in names}
 
 
-def sha256_of(path: Path) -> str:
-    """Of a file.
+def file_hashes(config: SftConfig) -> dict[str, str]:
+    """SHA-256 of the files of pairs, by the names they have in the config.
 
     Raises:
-        MissingError: it is not there.
-        StorageError: it cannot be read.
+        UsageError: several to validate on.
+        MissingError: one is not there.
+        StorageError: one cannot be read.
     """
-    with translate_os_errors(path):
-        if not path.exists():
-            raise MissingError(f"there is no file {path} of pairs", "give a file of chosen and rejected answers, JSONL")
-        return sha256_file(path) if path.is_file() else ""
+    hint = "give a file of chosen and rejected answers, JSONL"
+    return {name: hash_of(path, f"there is no file {path} of pairs", hint) for name, path in files_of(config).items()}
 
 
 def open_pairs(run: StageRun, config: SftConfig, tokenizer: Tokenizer, row_len: int) -> PairData:

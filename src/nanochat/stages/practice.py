@@ -10,29 +10,31 @@ import numpy as np
 from torch import Tensor
 
 from nanochat.config.rl import RlConfig
-from nanochat.errors import MissingError, UsageError
+from nanochat.errors import UsageError
 from nanochat.evaluation.chat import answer_text
 from nanochat.evaluation.pass_at_k import mean_and_interval, pass_at_k
+from nanochat.pocket.conversations import KINDS
 from nanochat.pocket.held_out import Split
 from nanochat.runtime.events import VALIDATION, Evaluated, OnEvent
-from nanochat.runtime.files import sha256_file, translate_os_errors
 from nanochat.runtime.paths import Paths
 from nanochat.runtime.processes import Processes
 from nanochat.runtime.stop import CutShort, StopRequest
+from nanochat.stages.folder import hash_of
 from nanochat.stages.rollouts import SEEDS_APART, Actor, block_of
 from nanochat.tasks.files import ConversationFile, FileTask, split_file
 from nanochat.tasks.hub import Places
 from nanochat.tasks.mixture import Mixture
 from nanochat.tasks.names import canonical, is_file
 from nanochat.tasks.pocket import TEST_KINDS, PocketTask
+from nanochat.tasks.programs import Programs
 from nanochat.tasks.registry import has_validation, open_task
 from nanochat.tasks.task import Task
-from nanochat.tasks.views import view
+from nanochat.tasks.views import View, split_end
 from nanochat.tokenizer.render import render_for_completion
 from nanochat.training.device_batch import DeviceBatch
 
 STREAM = 2  # of pocket conversations; mid and sft have 0 and 1
-HELD_OUT_PART = 10  # of a task without a validation split at most a tenth is held out
+UNGRADED = ("smoltalk",)  # whether an answer is a good one cannot be told
 AT_A_TIME = 64  # answers asked for between two looks at whether to stop
 
 
@@ -51,51 +53,53 @@ def file_hashes(config: RlConfig, rewards: Sequence[Path]) -> dict[str, str]:
         MissingError: a file is not there.
         StorageError: it cannot be read.
     """
-    names = [name for name in _names(config) if is_file(name)]
-    hashes = {}
-    for path in (*(Path(name).expanduser() for name in names), *rewards):
-        with translate_os_errors(path):
-            if not path.is_file():
-                raise MissingError(f"there is no file {path}", "check the names behind --task and --reward")
-            hashes[str(path)] = sha256_file(path)
-    return hashes
+    files = [Path(name).expanduser() for name in names_of(config) if is_file(name)]
+    hint = "check the names behind --task and --reward"
+    return {str(path): hash_of(path, f"there is no file {path}", hint) for path in (*files, *rewards)}
 
 
 def open_practice(config: RlConfig, paths: Paths) -> Practice:
     """The tasks of a config: those there are by name, files of conversations and Python files by path.
 
     What is held out: of a task with a validation split that, of a file of conversations a twentieth as in sft, of
-    another task the end of its training split.
+    another task the end of its training split. How many of it are asked changes nothing in what is practised.
 
     Raises:
-        UsageError: a name that is no task, one that has no answers to grade, or nothing to hold out.
+        UsageError: a name that is no task, one that has no answers to grade, nothing to hold out, or two of one name.
         ConversationError, MissingError, DamagedError, StorageError: the data of a task cannot be used.
     """
     places = Places.of(paths, config.task_data)
     parts: list[tuple[Task, int | None]] = []
     held_out: dict[str, Task] = {}
-    for name in _names(config):
+    for name in names_of(config):
+        if name in UNGRADED or (name in KINDS and name not in TEST_KINDS):
+            raise UsageError(
+                f"{name} cannot be practised: it is there to train on, not to be graded",
+                f"choose among {', '.join(TEST_KINDS)}, gsm8k, or what else `nanochat data tasks` shows",
+            )
         if name in TEST_KINDS:
             train: Task = PocketTask(name, "train", config.conversations, STREAM)
             out: Task = PocketTask(name, "val", config.eval_problems)
         elif is_file(name) and not name.endswith(".py"):
-            train, out = _of_file(Path(name).expanduser(), places)
+            train, out = _of_file(Path(name).expanduser(), places, Programs(config.unsafe_exec))
         else:
             train, out = _of_task(name, config, places)
         for task in (train, out):
             task.prepare()
+        if out.name in held_out:
+            raise UsageError(f"two tasks would have the name {out.name}", "rename one of the files")
         parts.append((train, None))
         held_out[out.name] = out
     return Practice(Mixture(parts, config.seed), held_out)
 
 
-def _of_file(path: Path, places: Places) -> tuple[Task, Task]:
+def _of_file(path: Path, places: Places, programs: Programs) -> tuple[Task, Task]:
     file = ConversationFile(path, places.scratch)
     out = split_file(file)
     if not len(out):
         raise UsageError(f"{path} has {len(file)} conversations: too few to hold some out", "give it ten or more")
-    rows = np.delete(np.arange(len(file)), out)
-    return FileTask(file, path.name, rows), FileTask(file, path.name, out)
+    task = FileTask.asked(file, path.name, programs)
+    return View(task, np.delete(np.arange(len(file)), out)), View(task, out)
 
 
 def _of_task(name: str, config: RlConfig, places: Places) -> tuple[Task, Task]:
@@ -105,15 +109,11 @@ def _of_task(name: str, config: RlConfig, places: Places) -> tuple[Task, Task]:
     train = opened("train")
     if has_validation(name):
         return train, opened("val")
-    count = min(config.eval_problems, len(train) // HELD_OUT_PART)
-    if not count:
-        raise UsageError(
-            f"{name} has {len(train)} conversations: too few to hold some out", f"give it {HELD_OUT_PART} or more"
-        )
-    return view(train, stop=len(train) - count), view(train, start=len(train) - count)
+    return split_end(train)
 
 
-def _names(config: RlConfig) -> list[str]:
+def names_of(config: RlConfig) -> list[str]:
+    """The tasks and files of a config, each once."""
     names = (name.strip() for name in config.task.split(","))
     return list(dict.fromkeys(canonical(name) for name in names if name))
 

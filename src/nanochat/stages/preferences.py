@@ -13,18 +13,16 @@ import torch
 from torch import Tensor
 
 from nanochat.checkpoints.layout import read_json
-from nanochat.checkpoints.selector import describe_place
 from nanochat.config.train import SftConfig
-from nanochat.errors import UsageError
 from nanochat.model.gpt import GPT
 from nanochat.runtime.context import RunContext
 from nanochat.runtime.events import OnEvent, StageProgress
 from nanochat.runtime.files import atomic_write_json
 from nanochat.stages.folder import StageResult
-from nanochat.stages.pairs import PairData, files_of, open_pairs, sha256_of
+from nanochat.stages.pairs import PairData, file_hashes, open_pairs
 from nanochat.stages.run import StageRun
 from nanochat.stages.scoring import scoring_of
-from nanochat.stages.start import finetune_dials, model_of, prepare, starting_model
+from nanochat.stages.start import finetune_dials, model_of, place_of, prepare, source_of, start_of, starting_model
 from nanochat.training.batches import Prepared, Share
 from nanochat.training.loop import to_device
 from nanochat.training.preference_objective import PreferenceObjective
@@ -41,17 +39,14 @@ def prefer(config: SftConfig, context: RunContext, on_event: OnEvent) -> StageRe
         ConversationError: the file has bad lines.
         UsageError, Interrupted, DivergedError: as in `finetune`.
     """
-    if config.data not in ("pocket", SftConfig().data):
-        raise UsageError(
-            f"--data {config.data} and --preferences exclude each other", "train on one, then on the other"
-        )
     run = StageRun(context, "sft", config, on_event)
     with run.owned():
-        hashes = {name: sha256_of(path) for name, path in files_of(config).items()}
+        hashes = file_hashes(config)
         if result := run.finished(hashes):
             return result
         resumed = run.resume()
         start = resumed or starting_model(run, config)
+        place = place_of(run, start, resumed, source_of(run, config))
         tokenizer = start.tokenizer
         model, row_len = model_of(start, config)
         data = open_pairs(run, config, tokenizer, row_len)
@@ -66,7 +61,8 @@ def prefer(config: SftConfig, context: RunContext, on_event: OnEvent) -> StageRe
         optimizer, inherited = prepare(
             run, config, start, model, resumed, batch_tokens=batch_tokens, steps=steps, row_len=2 * length
         )
-        reference = _reference(run, config, model, data, length, tokenizer.bos, hashes, resumed is not None)
+        lost = place if resumed else ""
+        reference = _reference(run, config, model, data, length, tokenizer.bos, hashes, lost)
         objective = PreferenceObjective(
             model=model,
             logprobs=answer_logprobs(model, use_compile=run.context.compile),
@@ -95,7 +91,7 @@ def prefer(config: SftConfig, context: RunContext, on_event: OnEvent) -> StageRe
             total_batch_size=int(start.state["total_batch_size"]),
             dials=finetune_dials(config, steps),
             validation=[],
-            data=data.record(config, hashes),
+            data={**data.record(config, hashes), "start": place},
             inherited=inherited,
             objective=objective,
             scoring=scoring,
@@ -110,22 +106,22 @@ def _reference(
     length: int,
     pad: int,
     hashes: Mapping[str, str],
-    going_on: bool,
+    begun_with: str,
 ) -> Tensor:
     """What the starting model makes of every pair: kept from the start of the run, or computed.
 
     Args:
         model: in its place; the starting model itself when the run begins.
-        going_on: whether the run goes on, so that `model` is no longer that.
+        begun_with: the starting model, where the run goes on and `model` is no longer that; "" where it begins.
     """
     path = run.folder / REFERENCE
     key = f"{length} {' '.join(hashes.values())}"
     context = run.context
-    kept = context.processes.first_does(lambda: _read(path, key, len(data.all)) if going_on else None)
+    kept = context.processes.first_does(lambda: _read(path, key, len(data.all)) if begun_with else None)
     if kept is None:
-        if going_on:  # the file was lost
-            start = starting_model(run, config)
-            run.at_start(f"the pairs are read with {describe_place(start.path)} once more: {path.name} is not there")
+        if begun_with:  # the file was lost
+            start = start_of(run, begun_with)
+            run.at_start(f"the pairs are read with {begun_with} once more: {path.name} is not there")
             model, _ = model_of(start, config)
             model.to(context.device).compute_in(getattr(torch, context.dtype))
         kept = _measured(run, model, data.batches(range(len(data.all)), length, pad, run.device_batch.rows))

@@ -90,6 +90,13 @@ def inherited_rates(config: ChatTrainConfig, start: Checkpoint) -> Inherited:
     return Inherited(given=given, origins=origins)
 
 
+def passed_on(start: Checkpoint) -> dict[str, Any]:
+    """What a stage without a batch of tokens and rates of its own hands from the model it starts from to its heirs."""
+    found = _recorded(start)
+    sizes = {name: start.state[name] for name in ("total_batch_size",) if name in start.state}
+    return {**sizes, **({KEY: found} if found else {})}
+
+
 def _recorded(start: Checkpoint) -> dict[str, float]:
     """The rates in a checkpoint, or, where it is older or was imported, in the record of its stage."""
     state = start.state

@@ -8,13 +8,10 @@ rewards that another model gives.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from dataclasses import replace
 
 import torch
 
-from nanochat.checkpoints.layout import read_json
-from nanochat.checkpoints.selector import describe_place
 from nanochat.config.rewards import parse_rewards
 from nanochat.config.rl import RlConfig
 from nanochat.model.gpt import GPT
@@ -22,15 +19,14 @@ from nanochat.runtime.context import RunContext
 from nanochat.runtime.events import OnEvent
 from nanochat.stages.folder import StageResult
 from nanochat.stages.practice import Examination, file_hashes, open_practice
+from nanochat.stages.rates import passed_on
 from nanochat.stages.rewards import Reward
 from nanochat.stages.rollouts import Actor, Rollouts
 from nanochat.stages.run import StageRun
 from nanochat.stages.settle import place_model
-from nanochat.stages.start import adapt, adapter_optimizer, start_of
-from nanochat.training.loop import Dials
+from nanochat.stages.start import adapt, adapter_optimizer, finetune_dials, place_of, source_of, start_of
 from nanochat.training.optimizer import LearningRates, build_optimizer
 from nanochat.training.policy import policy_loss
-from nanochat.training.schedule import finetune_momentum, lr_multiplier
 
 RATES = LearningRates(lm_head=0.004, wte=0.2, value_embeds=0.1, matrices=0.02)
 """Before `lr_scale`; those of the reference system's reinforcement learning."""
@@ -53,9 +49,8 @@ def rl(config: RlConfig, context: RunContext, on_event: OnEvent) -> StageResult:
         if result := run.finished(hashes):
             return result
         resumed = run.resume()
-        start = resumed or start_of(run, config.source or f"{config.tag}:sft")
-        begun = (read_json(run.folder / "config.json") or {}).get("data", {}) if resumed else {}
-        place = begun.get("start") or describe_place(start.path)
+        start = resumed or start_of(run, source_of(run, config))
+        place = place_of(run, start, resumed, source_of(run, config))
         tokenizer, model_config = start.tokenizer, start.model_config
         model = GPT(model_config)
         model.load_state_dict(start.model_state)
@@ -98,7 +93,7 @@ def rl(config: RlConfig, context: RunContext, on_event: OnEvent) -> StageResult:
             resumed=resumed,
             total_steps=steps,
             total_batch_size=config.examples * config.samples,
-            dials=_dials(config, steps),
+            dials=finetune_dials(config, steps, config.warmup),
             validation=[],
             data={
                 "name": config.task,
@@ -116,6 +111,7 @@ def rl(config: RlConfig, context: RunContext, on_event: OnEvent) -> StageResult:
                 processes=processes,
                 on_event=run.on_event,
             ),
+            inherited=passed_on(start),
             updates=config.updates,
             closing=lambda loader: {name: loader[name] for name in ("first_reward", "reward", "left_out")},
         )
@@ -129,20 +125,6 @@ def _compiles(run: StageRun) -> bool:
     settled = run.context.device != "cpu" or "compile" not in run.context.open
     run.context = replace(run.context, compile=run.context.compile and settled)
     return run.context.compile
-
-
-def _dials(config: RlConfig, steps: int) -> Callable[[int], Dials]:
-    """The schedules of a run of so many steps."""
-
-    def dials(step: int) -> Dials:
-        return Dials(
-            lr_multiplier=lr_multiplier(
-                step, steps, warmup=config.warmup, warmdown=config.warmdown, final=config.final_lr
-            ),
-            momentum=finetune_momentum(step),
-        )
-
-    return dials
 
 
 def _frozen(model: GPT, selector: str | None, run: StageRun) -> GPT:

@@ -248,12 +248,12 @@ class Rollouts:
             self.first_reward = self.reward = reward
         kept = min(SMOOTHING, 1 - 1 / self._steps)
         self.reward = kept * self.reward + (1 - kept) * reward
-        if valid:
-            batch = replace(
-                batch,
-                before=self._logprobs(self._actor.model, batch) if config.updates > 1 else None,
-                start=self._logprobs(self._start, batch) if self._start else None,
-            )
+        # also of a batch without anything to learn: its loss takes them too
+        batch = replace(
+            batch,
+            before=self._logprobs(self._actor.model, batch) if config.updates > 1 else None,
+            start=self._logprobs(self._start, batch) if self._start else None,
+        )
         self._on_event(
             RolloutsDone(
                 stage="rl",

@@ -57,7 +57,7 @@ class StageRun(StageFolder):
 
     Args:
         context: machine and folders.
-        stage: base, mid or sft.
+        stage: base, mid, sft or rl.
         config: the stage's dials.
         on_event: told everything, besides the stage's own log.
     """
@@ -240,8 +240,10 @@ class StageRun(StageFolder):
             if core:
                 core.measure(model, tokenizer, self.stage, state.step, self.folder, self.on_event, stop)
 
+        remedy = f"lower the learning rates ({_rate_flags(self.stage, config)})"
+
         def save(state: TrainState) -> None:
-            check_finite(model, state.step)
+            check_finite(model, state.step, remedy)
             optimizer_state = {**optimizer.state_dict(), **adapter_state(model)}
             if not processes.first:
                 return
@@ -265,7 +267,7 @@ class StageRun(StageFolder):
 
         def keep_best(state: TrainState) -> None:
             if processes.first and state.best_step is not None and state.best_bpb is not None:
-                mark_best(self.folder, state.best_step, state.best_bpb)
+                mark_best(self.folder, state.best_step, state.best_bpb, metric)
 
         saver = BackgroundSaver(
             lambda step, path: self.on_event(CheckpointSaved(stage=self.stage, step=step, path=str(path)))
@@ -300,6 +302,7 @@ class StageRun(StageFolder):
             skip_spikes=config.skip_spikes,
             updates=updates,
             evaluate_first=self.stage == "rl",
+            remedy=remedy,
             stop=stop,
             processes=processes,
         )
@@ -339,17 +342,29 @@ class StageRun(StageFolder):
         return timed
 
 
-def check_finite(model: GPT, step: int) -> None:
+def _rate_flags(stage: str, config: TrainConfig) -> str:
+    """The options that set how fast a stage learns."""
+    if getattr(config, "lora_rank", 0):
+        return "--lora-lr"
+    if getattr(config, "preferences", ""):
+        return "--preference-lr-scale"
+    return "--lr-scale" if stage == "rl" else "--matrix-lr, --embedding-lr"
+
+
+def check_finite(model: GPT, step: int, remedy: str) -> None:
     """Refuse to keep weights that are not numbers: gradients may overflow under a loss that is one.
+
+    Args:
+        model: to be kept.
+        step: for the message.
+        remedy: its hint.
 
     Raises:
         DivergedError: some weight is NaN or infinite.
     """
     sums = torch.stack([param.detach().sum(dtype=torch.float32) for param in model.parameters()])
     if not bool(sums.isfinite().all()):
-        raise DivergedError(
-            f"weights are not finite after step {step}", "lower the learning rates (--matrix-lr, --embedding-lr)"
-        )
+        raise DivergedError(f"weights are not finite after step {step}", remedy)
 
 
 def check_vocabulary(tokenizer: Tokenizer, model_config: ModelConfig, folder: Path) -> None:

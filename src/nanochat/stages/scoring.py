@@ -103,7 +103,13 @@ def scoring_of(config: ChatTrainConfig, paths: Paths) -> Scoring | None:
     """
     if not config.eval_tasks:
         return None
-    tasks = choose_tasks(config.eval_tasks, config.eval_problems, "val", places=Places.of(paths, config.task_data))
+    tasks = choose_tasks(
+        config.eval_tasks,
+        config.eval_problems,
+        "val",
+        places=Places.of(paths, config.task_data),
+        unsafe_exec=config.unsafe_exec,
+    )
     for task in tasks.values():
         task.prepare()
     return Scoring(

@@ -21,6 +21,7 @@ import re
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from nanochat.config.conversations import AUTO, Ingredient, parse_ingredients, recipe_of
@@ -28,13 +29,14 @@ from nanochat.config.data import PocketDataConfig, TokenizerConfig
 from nanochat.config.evaluate import ChatEvalConfig
 from nanochat.config.fields import options_of
 from nanochat.config.mixture import parse_mixture
+from nanochat.config.rl import RlConfig
 from nanochat.config.slurm import SlurmConfig
 from nanochat.config.speedrun import Recipe
 from nanochat.config.train import BaseTrainConfig, ChatTrainConfig, MidTrainConfig
 from nanochat.data.sources import SOURCES, shards_for
 from nanochat.errors import UsageError
 from nanochat.runtime.paths import check_name
-from nanochat.tasks.names import CHATCORE, DESCRIPTIONS, canonical, is_task
+from nanochat.tasks.names import CHATCORE, DESCRIPTIONS, canonical, is_file, is_task
 from nanochat.training.horizon import base_horizon
 
 PREPARE = "prepare.sh"
@@ -130,9 +132,11 @@ def prepare(config: Any) -> list[Preparation]:
         return [*data] if config.source else [*data, _tokenizer(config)]
     if isinstance(config, ChatTrainConfig):
         return _conversations(config)
+    if isinstance(config, RlConfig):
+        words = _words(config.task)
+        return [*_fetched(words, config), *_looked_at(filter(is_file, words))]
     if isinstance(config, ChatEvalConfig):
-        words = [word.strip() for word in config.tasks.split(",")]
-        return _fetched([name for word in words for name in (CHATCORE if word == "chatcore" else (word,))], config)
+        return _fetched(_words(config.tasks), config)
     return []
 
 
@@ -143,15 +147,27 @@ def _conversations(config: ChatTrainConfig) -> list[Preparation]:
         stage = "mid" if isinstance(config, MidTrainConfig) else "sft"
         parts += recipe_of(config.data, config.mixture, stage).parts
     parts += parse_ingredients(config.val_data, "val_data") if config.val_data else ()
-    files = [part for part in parts if not part.is_pocket and not is_task(part.name) and part.path.suffix != ".py"]
-    looked_at = dict.fromkeys(str(part.path) for part in files)
+    asked = _words(config.eval_tasks)
+    files = [part.name for part in parts if not part.is_pocket and not is_task(part.name)]
     return [
-        *_fetched([part.name for part in parts], config),
-        *(Preparation(("data", "chat-check", file)) for file in looked_at),
+        *_fetched([*(part.name for part in parts), *asked], config),
+        *_looked_at([*files, *filter(is_file, asked)]),
     ]
 
 
-def _fetched(names: Iterable[str], config: ChatTrainConfig | ChatEvalConfig) -> list[Preparation]:
+def _words(names: str) -> list[str]:
+    """The tasks and files of a list with commas; `chatcore` is several."""
+    words = [word.strip() for word in names.split(",") if word.strip()]
+    return [name for word in words for name in (CHATCORE if word == "chatcore" else (word,))]
+
+
+def _looked_at(names: Iterable[str]) -> list[Preparation]:
+    """What looks at files, those in Python aside."""
+    files = [str(Path(name).expanduser()) for name in names if not name.endswith(".py")]
+    return [Preparation(("data", "chat-check", file)) for file in dict.fromkeys(files)]
+
+
+def _fetched(names: Iterable[str], config: ChatTrainConfig | ChatEvalConfig | RlConfig) -> list[Preparation]:
     """What fetches the data of those that are tasks of the hub, unless a folder is named that has it."""
     tasks = [task for name in names if (task := canonical(name)) in DESCRIPTIONS]
     return [Preparation(("data", "tasks", *dict.fromkeys(tasks)))] if tasks and not config.task_data else []

@@ -23,8 +23,8 @@ from nanochat.stages.pretrain import pretrain
 from nanochat.stages.rl import rl
 from nanochat.training.horizon import base_horizon
 
-STAGES = ("data", "tokenizer", "base", "mid", "sft", "rl", "eval", "report")
-TRAINED = ("base", "mid", "sft", "rl")
+BEFORE, AFTER = ("data", "tokenizer"), ("eval", "report")
+"""What stands around the stages that train."""
 
 # of a pocket run on two idle cores: share of the measured matmul rate that its steps reached (small matrices, the
 # optimizer and attention take the rest), and seconds that were no step (probing, compiling, evaluation)
@@ -67,8 +67,8 @@ def make_plan(recipe: Recipe, context: RunContext) -> Plan:
     activations = rows * (12 * model.vocab_size + model.n_layer * model.n_embd * 60)
     checkpoint = counts.total * 4 * 3  # weights and at most two momenta, float32
     # the newest checkpoints, and the best
-    kept = sum(stage.keep + 1 for stage in (recipe.base, recipe.mid, recipe.sft, recipe.rl))
-    answers = recipe.rl.num_steps * recipe.rl.examples * recipe.rl.samples
+    kept = sum(getattr(recipe, stage).keep + 1 for stage in recipe.trained)
+    answers = recipe.rl.num_steps * recipe.rl.examples * recipe.rl.samples if recipe.rl else 0
     seconds = flops / (rate * context.world_size * STEP_EFFICIENCY) + answers * ANSWER_S / context.world_size
     where = context.paths.base
     while not where.exists():
@@ -115,7 +115,8 @@ def speedrun(recipe: Recipe, plan: Plan, context: RunContext, on_event: OnEvent)
     pretrain(recipe.base, context, on_event)
     midtrain(recipe.mid, context, on_event)
     sft(recipe.sft, context, on_event)
-    rl(recipe.rl, context, on_event)
+    if recipe.rl:
+        rl(recipe.rl, context, on_event)
     _evaluate(recipe, context, on_event)
     return processes.first_does(lambda: _report(recipe, context, on_event))
 
@@ -141,10 +142,10 @@ def _evaluate(recipe: Recipe, context: RunContext, on_event: OnEvent) -> None:
     tag, config = recipe.base.tag, recipe.evaluation
     tasks = choose_tasks(config.tasks, config.max_problems)
     exact = dataclasses.replace(context, dtype=config.dtype)
-    wanted = {stage: getattr(recipe, stage).num_steps for stage in TRAINED}
+    wanted = {stage: getattr(recipe, stage).num_steps for stage in recipe.trained}
     on_event(StageStarted(stage="eval", tag=tag, total_steps=0))
-    for stage in TRAINED:
-        done = is_evaluated(exact, tag, stage, wanted[stage], tasks, config.max_problems)
+    for stage in recipe.trained:
+        done = is_evaluated(exact, tag, stage, wanted[stage], tasks, config)
         if not context.processes.agree(done):
             evaluate_chat(f"{tag}:{stage}", config, exact, on_event)
-    on_event(StageFinished(stage="eval", step=wanted["rl"], elapsed_s=0.0))
+    on_event(StageFinished(stage="eval", step=wanted[recipe.trained[-1]], elapsed_s=0.0))

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from nanochat.checkpoints.layout import read_json
 from nanochat.checkpoints.selector import describe_place, resolve
 from nanochat.checkpoints.store import Checkpoint, load_checkpoint
 from nanochat.config.rl import RlConfig
@@ -20,7 +21,12 @@ from nanochat.training.loop import Dials
 from nanochat.training.optimizer import Optimizer, build_optimizer
 from nanochat.training.schedule import finetune_momentum, lr_multiplier
 
-PREVIOUS = {"mid": "base", "sft": "mid"}
+PREVIOUS = {"mid": "base", "sft": "mid", "rl": "sft"}
+
+
+def source_of(run: StageRun, config: ChatTrainConfig | RlConfig) -> str:
+    """The model that a stage is told to start from, or that of the stage before it, as a selector."""
+    return config.source or f"{config.tag}:{PREVIOUS[run.stage]}"
 
 
 def starting_model(run: StageRun, config: ChatTrainConfig) -> Checkpoint:
@@ -29,7 +35,7 @@ def starting_model(run: StageRun, config: ChatTrainConfig) -> Checkpoint:
     Raises:
         MissingError: there is none.
     """
-    return start_of(run, config.source or f"{config.tag}:{PREVIOUS[run.stage]}")
+    return start_of(run, source_of(run, config))
 
 
 def start_of(run: StageRun, selector: str) -> Checkpoint:
@@ -43,6 +49,14 @@ def start_of(run: StageRun, selector: str) -> Checkpoint:
     start = load_checkpoint(path, with_optimizer=True)
     # momenta of adapters, and what else those keep, are of no use to anything but their own run
     return replace(start, optimizer_state=None) if is_adapted(start.optimizer_state or {}) else start
+
+
+def place_of(run: StageRun, start: Checkpoint, resumed: Checkpoint | None, selector: str) -> str:
+    """Which model a run began with: of one that goes on what its record says, else what `selector` names."""
+    if not resumed:
+        return describe_place(start.path)
+    begun = (read_json(run.folder / "config.json") or {}).get("data", {})
+    return str(begun.get("start") or selector)
 
 
 def model_of(start: Checkpoint, config: ChatTrainConfig) -> tuple[GPT, int]:
@@ -120,12 +134,12 @@ def adapter_optimizer(run: StageRun, config: SftConfig | RlConfig, model: GPT, r
     return optimizer
 
 
-def finetune_dials(config: ChatTrainConfig, steps: int) -> Callable[[int], Dials]:
+def finetune_dials(config: ChatTrainConfig | RlConfig, steps: int, warmup: int = 0) -> Callable[[int], Dials]:
     """The schedules of a run of so many steps."""
 
     def dials(step: int) -> Dials:
         return Dials(
-            lr_multiplier=lr_multiplier(step, steps, warmup=0, warmdown=config.warmdown, final=config.final_lr),
+            lr_multiplier=lr_multiplier(step, steps, warmup=warmup, warmdown=config.warmdown, final=config.final_lr),
             momentum=finetune_momentum(step),
         )
 

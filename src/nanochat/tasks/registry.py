@@ -13,7 +13,7 @@ from nanochat.tasks.hub import SETS, Places, find_files, find_rows, find_words
 from nanochat.tasks.names import DESCRIPTIONS, canonical, is_file
 from nanochat.tasks.programs import Programs
 from nanochat.tasks.task import Task
-from nanochat.tasks.views import shuffled
+from nanochat.tasks.views import shuffled, split_end
 
 
 def open_task(
@@ -59,6 +59,22 @@ def open_task(
     raise UsageError(
         f"no task {name!r}", f"choose among {', '.join((*KINDS, *DESCRIPTIONS))}, or name a file with its suffix"
     )
+
+
+def open_validation(name: str, *, places: Places, unsafe_exec: bool = False) -> Task:
+    """What a recipe is chosen on: the validation split, else the end of the training split, else the test's.
+
+    A file is the same in every split.
+
+    Raises:
+        As `open_task`.
+    """
+    name = canonical(name)
+    if is_file(name) or has_validation(name):
+        return open_task(name, "val", places=places, unsafe_exec=unsafe_exec)
+    if name in SETS and "train" not in SETS[name].splits:
+        return open_task(name, "test", places=places, unsafe_exec=unsafe_exec)
+    return split_end(open_task(name, "train", places=places, unsafe_exec=unsafe_exec))[1]
 
 
 def has_validation(name: str) -> bool:

@@ -13,6 +13,10 @@ from nanochat.tasks.task import Task
 from nanochat.tokenizer.conversation import Conversation
 
 SEED = 42
+HELD_OUT = 400
+"""Enough problems to tell two models apart."""
+
+HELD_OUT_PART = 10  # of a small task at most a tenth
 
 
 class View(Task):
@@ -77,6 +81,22 @@ def view(task: Task, start: int = 0, stop: int | None = None, step: int = 1) -> 
             f"choose numbers from 0 to {len(task)}",
         )
     return View(task, rows)
+
+
+def split_end(task: Task) -> tuple[Task, Task]:
+    """All of a task but its end, and that: `HELD_OUT` conversations, at most a tenth.
+
+    For a task without a validation split. The sizes are fixed, so that the same ones are held out in every run.
+
+    Raises:
+        UsageError: too few to hold one out.
+    """
+    count = min(HELD_OUT, len(task) // HELD_OUT_PART)
+    if not count:
+        raise UsageError(
+            f"{task.name} has {len(task)} conversations: too few to hold some out", f"give it {HELD_OUT_PART} or more"
+        )
+    return view(task, stop=len(task) - count), view(task, start=len(task) - count)
 
 
 def shuffled(task: Task, seed: int = SEED) -> Task:

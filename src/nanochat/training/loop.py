@@ -41,7 +41,8 @@ class TrainState:
     """What a resume needs besides weights, momenta and the place in the data.
 
     `step` counts finished steps, `tokens` those of this stage, `elapsed_s` time over all its runs, `loss` is smoothed.
-    `val_bpb` is the last validation, made at `val_step`; `best_step` the saved step whose own validation is lowest.
+    `val_bpb` is the last validation, in bits per byte or what the stage has in their place, made at `val_step`;
+    `best_step` the saved step whose own validation is lowest.
     `recent` holds the last losses where spikes are looked for.
     """
 
@@ -88,8 +89,8 @@ class Loop:
         total_steps: when to end.
         dials: schedules by step.
         device: where batches go.
-        evaluate: validates and returns bits per byte, or raises `CutShort`; called every `eval_every` steps (0 never)
-            and after the last one.
+        evaluate: validates and returns the figure that is to be low, or raises `CutShort`; called every `eval_every`
+            steps (0 never) and after the last one.
         evaluate_first: also before the first step.
         updates: of one batch, one after the other.
         save: begins to write a checkpoint; every `save_every` steps (0 never) whose losses are fine, when stopped, and
@@ -102,6 +103,7 @@ class Loop:
         measure: scores the model, or raises `CutShort`; every `measure_every` steps, likewise.
         scaler: of the loss, for float16.
         skip_spikes: leave out updates whose loss stands far above those before; see `training.spikes`.
+        remedy: what a person may do against a loss that is no number.
         stop: in force while the loop runs.
         processes: those that run this loop together.
     """
@@ -132,6 +134,7 @@ class Loop:
     skip_spikes: bool = False
     updates: int = 1
     evaluate_first: bool = False
+    remedy: str = "lower the learning rates (--matrix-lr, --embedding-lr)"
     stop: StopRequest = field(default_factory=StopRequest)
     processes: Processes = ALONE
 
@@ -273,7 +276,7 @@ class Loop:
         if self.scaler.exhausted:
             raise DivergedError(
                 f"the gradients of step {step + 1} are too large for float16",
-                "the last good checkpoint is kept; lower the learning rates (--matrix-lr, --embedding-lr)",
+                f"the last good checkpoint is kept; {self.remedy}",
             )
         return False
 
@@ -284,8 +287,7 @@ class Loop:
         self.on_event(Notice(stage=self.stage, level="warning", message=message))
         if bad_steps == BAD_STEPS_ALLOWED:
             raise DivergedError(
-                f"the loss was not finite for {bad_steps} steps, the last being step {state.step + 1}",
-                "lower the learning rates (--matrix-lr, --embedding-lr)",
+                f"the loss was not finite for {bad_steps} steps, the last being step {state.step + 1}", self.remedy
             )
 
     def _count(self, state: TrainState, batch: Batch, loss: float, seconds: float, rate: _Rate) -> None:

@@ -70,7 +70,7 @@ def test_a_conversation_is_shown_kept_and_what_was_asked_is_sent() -> None:
         async with opened(backend, system="Be brief.") as (app, pilot):
             await send(app, pilot, "What is 12*3?")
             shown = screen(app)
-            assert "It is thirty-six." in shown and "▸ calculator  12*3 = 36  2 ms" in shown and "Sure." in shown
+            assert "It is thirty-six." in shown and "▸ tool  12*3 = 36  2 ms" in shown and "Sure." in shown
             assert "50 tok/s · first after 100 ms" in shown and "What is 12*3?" in shown.split("\n")[0]
             await send(app, pilot, "Sure?")
             asked = backend.asked[1]

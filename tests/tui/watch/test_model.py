@@ -125,6 +125,19 @@ def test_the_pipeline(tmp_path: Path) -> None:
     assert model.shown.stage == "base"
 
 
+def test_a_stage_that_is_validated_by_another_figure(tmp_path: Path) -> None:
+    folder = tmp_path / "d4" / "rl"
+    error = {"event": "Evaluated", "time": START + 1, "stage": "rl", "step": 3, "name": "val_error", "value": 0.25}
+    append(folder / "events.jsonl", {**started(9), "stage": "rl"}, error)
+    model = Model(tmp_path / "d4")
+    model.catch_up()
+    box = next(box for box in model.pipeline(START + 2) if box.name == "rl")
+    assert (box.val_bpb, box.detail) == (None, "running, val_error 0.2500")
+    (folder / "events.jsonl").unlink()
+    (folder / "finished.json").write_text(json.dumps({"step": 7, "val_loss": 0.5}))
+    assert read(folder).other_validation == "val_loss 0.5000"
+
+
 def test_a_model_of_which_nothing_is_there_yet(tmp_path: Path) -> None:
     model = Model(tmp_path / "d4")
     model.catch_up()

@@ -72,6 +72,7 @@ class Answering(ChatBase):
 
     async def answer_to(self, user: Node, prefix: tuple[int, ...] = ()) -> None:
         """Ask for one more answer to a question."""
+        self._retake = None
         if self.talk.leaf != user.id:
             self.talk.go(user.id)
             await self.transcript.show(self.talk)
@@ -83,9 +84,11 @@ class Answering(ChatBase):
         self._user, self.said, self._told = user, "", []
         pending = Node(id=PENDING, parent=user.id, message=Message.text("assistant", ""), model=self.talk.model)
         count = len(self.talk.tree.children(user.id)) + 1
-        self.answer = Turn(pending, (count, count), plain=self.talk.kind == "plain")
-        self.answer.running = True
-        await self.transcript.add(self.answer)
+        self.answer = turn = Turn(pending, (count, count), plain=self.talk.kind == "plain")
+        turn.running = True
+        await self.transcript.add(turn)
+        if self.answer is not turn:  # another conversation has come meanwhile
+            return
         self.transcript.anchor()
         self.asking = self._begin(question)
         self.show_branches()
@@ -102,6 +105,20 @@ class Answering(ChatBase):
         self.asking.stop()
         return True
 
+    def leave_answer(self) -> None:
+        """Stop the answer and take no more of it: another conversation comes."""
+        asking, turn = self.asking, self.answer
+        if asking is not None:
+            asking.stop()
+            try:
+                for event in asking.take():
+                    self._take(event)
+                if turn is not None and turn.node.id != PENDING and not turn.node.figures:
+                    self.talk.break_off(turn.node, self.said, "cancelled")
+            except NanochatError as error:
+                self.say_error(error)
+        self.asking = self.answer = self._user = None
+
     # what comes
 
     def take_news(self) -> None:
@@ -112,6 +129,14 @@ class Answering(ChatBase):
         began = time.monotonic()
         if not asking.over and began - self._taken_at < self._spent_s / SHARE:
             return
+        try:
+            self._take_from(asking)
+        except NanochatError as error:  # of the store: the conversation is gone, or there is no room for more
+            self._give_up(asking, error)
+        self._taken_at = time.monotonic()
+        self._spent_s = self._taken_at - began
+
+    def _take_from(self, asking: Asking) -> None:
         over = asking.over  # before the events are taken: none can come after it
         events = asking.take()
         for event in events:
@@ -120,8 +145,16 @@ class Answering(ChatBase):
             self.answer.changed()
         if over:
             self._end(asking)
-        self._taken_at = time.monotonic()
-        self._spent_s = self._taken_at - began
+
+    def _give_up(self, asking: Asking, error: NanochatError) -> None:
+        """The answer cannot be kept: it ends where it is."""
+        asking.stop()
+        if (turn := self.answer) is not None:
+            turn.running = False
+            turn.items.append(Note(f"{safe_line(error.message)}\n{safe_line(error.hint)}", "bad"))
+            turn.changed()
+        self.asking = self.answer = self._user = None
+        self.say_error(error)
 
     def _take(self, event: SessionEvent) -> None:
         turn = self.answer
@@ -169,24 +202,25 @@ class Answering(ChatBase):
 
     def _end(self, asking: Asking) -> None:
         turn, user = self.answer, self._user
-        self.asking = self.answer = None
         if turn is None or user is None:
+            self.asking = self.answer = None
             return
         if asking.error is not None:
             self._broke_off(turn, user, asking.error)
         elif turn.node.id == PENDING:  # stopped before a word
             turn.remove()
             self.talk.go(user.id)
+        self.asking = self.answer = None
         self.transcript.place(self.talk)
         self.show_branches()
         self.show_head()
-        self.count_context()
+        if asking.error is None:  # counting would start a model that died
+            self.count_context()
 
     def _broke_off(self, turn: Turn, user: Node, error: NanochatError) -> None:
         """The model is gone, or cannot answer: what was said is kept, and the prompt gets its text back."""
-        if turn.node.id == PENDING:
-            turn.running = False
-        else:
+        turn.running = False
+        if turn.node.id != PENDING:
             turn.end(self.talk.break_off(turn.node, self.said, "broken"))
         turn.items.append(Note(f"{safe_line(error.message)}\n{safe_line(error.hint)}", "bad"))
         turn.changed()
@@ -199,9 +233,11 @@ class Answering(ChatBase):
 
     def end_everything(self) -> None:
         """Stop what goes on, let go of the model and of the file."""
-        if self.asking is not None:
-            self.asking.stop()
-        if self.answer is not None and self.answer.node.id != PENDING and self.asking is not None:
-            self.talk.break_off(self.answer.node, self.said, "cancelled")
-        self.backend.close()
-        self.store.close()
+        try:
+            if self.asking is not None:
+                self.asking.stop()
+            if self.answer is not None and self.answer.node.id != PENDING and self.asking is not None:
+                self.talk.break_off(self.answer.node, self.said, "cancelled")
+        finally:
+            self.backend.close()
+            self.store.close()

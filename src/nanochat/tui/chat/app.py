@@ -127,6 +127,13 @@ class ChatApp(Doing):
         self.query_one("#completions", Completions).move(message.step)
 
     @on(Prompt.Completing)
+    def _complete(self, message: Prompt.Completing) -> None:
+        if self.query_one("#completions", Completions).chosen is not None:
+            self._completed()
+        elif message.sends:  # more was typed, and Enter pressed, before the list was gone
+            self.prompt.completing = False
+            self.prompt.action_send()
+
     def _completed(self) -> None:
         offer = self.query_one("#completions", Completions).chosen
         if offer is None:
@@ -167,6 +174,7 @@ class ChatApp(Doing):
         """Earlier messages are shown by a click."""
         if getattr(event.widget, "id", None) == "earlier":
             await self.transcript.show_all(self.talk)
+            self.count_context()
 
     # within
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import traceback
 from collections import deque
 
 from nanochat.engine.backend import ChatBackend, Question
@@ -68,5 +70,8 @@ class Asking:
                 self._events.append(event)
         except NanochatError as error:
             self.error = error
+        except Exception as error:  # or "answering" would stand there for ever
+            os.write(2, traceback.format_exc().encode("utf-8", "replace"))  # Textual swallows what goes to sys.stderr
+            self.error = NanochatError(f"the answer failed: {error!r}", "this is a bug; its trace was printed")
         finally:
             self._over.set()

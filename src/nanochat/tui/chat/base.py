@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from rich.text import Text
+from textual.actions import ActionParseResult
 from textual.app import App
+from textual.dom import DOMNode
 from textual.widgets import Static
+from textual.worker import WorkerFailed
 
 from nanochat.chats.store import ChatStore
 from nanochat.chats.tree import Node
@@ -23,6 +26,7 @@ from nanochat.tui.chat.branches import Branches
 from nanochat.tui.chat.prompt import Prompt
 from nanochat.tui.chat.side import Side
 from nanochat.tui.chat.talk import Talk
+from nanochat.tui.chat.telling import Telling, tell
 from nanochat.tui.chat.terminal_keys import teach
 from nanochat.tui.chat.themes import THEMES
 from nanochat.tui.chat.transcript import Transcript
@@ -57,7 +61,7 @@ class Opening:
     on_shown: Callable[[], None] | None = None
 
 
-class ChatBase(App[None]):
+class ChatBase(Telling, App[None]):
     """State and services of the chat.
 
     Args:
@@ -80,6 +84,7 @@ class ChatBase(App[None]):
         self.use: ContextUse | None = None
         self.editing: Node | None = None
         self._interrupted_at = 0.0
+        self._by_itself = False  # whether nobody but the model has wanted plain text
         for theme in THEMES:
             self.register_theme(theme)
         self.theme = opening.theme if opening.theme in self.available_themes else THEMES[0].name
@@ -153,7 +158,8 @@ class ChatBase(App[None]):
             except NanochatError as error:
                 self.say_error(error)
             else:
-                then(result)
+                if self.screen_stack[0].query("#transcript"):  # or the screen is being left
+                    then(result)
 
         self.run_worker(job, group=group, exclusive=True)  # type: ignore[arg-type]  # as its documentation has it
 
@@ -163,8 +169,28 @@ class ChatBase(App[None]):
 
     def say_error(self, error: NanochatError) -> None:
         """What happened and what to do next."""
-        lines = [safe_line(line) for line in (error.message, error.hint) if line]
-        self.notify("\n".join(lines), severity="error", markup=False, timeout=12)
+        tell(self, error)
+
+    async def run_action(
+        self,
+        action: str | ActionParseResult,
+        default_namespace: DOMNode | None = None,
+        namespaces: Mapping[str, DOMNode] | None = None,
+    ) -> bool:
+        """What a key does; what is wrong with it is said."""
+        try:
+            return await super().run_action(action, default_namespace, namespaces)
+        except NanochatError as error:
+            self.say_error(error)
+            return True
+
+    # Timers, and what is called when a screen is left, come here alone: there is no public place for their errors.
+    def _handle_exception(self, error: Exception) -> None:
+        cause = error.error if isinstance(error, WorkerFailed) else error
+        if isinstance(cause, NanochatError) and self.is_running:
+            self.say_error(cause)
+        else:
+            super()._handle_exception(error)
 
     def load(self) -> None:
         """Begin to load the model; the screen goes on meanwhile."""
@@ -198,7 +224,11 @@ class ChatBase(App[None]):
             self.say(line, "warning")
         if ":base@" in loaded.place and self.talk.chat is None and self.talk.kind == "chat":
             self.talk.begin("plain")
+            self._by_itself = True
             self.say("a base model goes on with text; /new chat speaks to it as if it could converse")
+        elif self._by_itself and self.talk.chat is None and ":base@" not in loaded.place:
+            self.talk.begin("chat")
+            self._by_itself = False
         self.count_context()
 
     def count_context(self) -> None:

@@ -11,7 +11,7 @@ from nanochat.tui.chat.styles import Styles
 
 
 class ToolCard:
-    """A call of the calculator: one line, or open with expression, result and how long it took.
+    """A call of a tool: one line, or open with expression, result and how long it took.
 
     Args:
         expression: what the model asked for.
@@ -30,14 +30,14 @@ class ToolCard:
         result = "no result" if self.result is None else self.result
         good = styles["bad" if self.result is None else "good"]
         if not self.open:
-            line = Text("▸ calculator  ", styles["tool"])
+            line = Text("▸ tool  ", styles["tool"])
             line.append(safe_line(self.expression), styles["inline"]).append(" = ", styles["dim"])
             line.append(safe_line(result), good)
             if self.latency_s is not None:
                 line.append(f"  {latency(self.latency_s)}", styles["dim"])
             line.truncate(max(1, width), overflow="ellipsis")
             return [strip_of(line, styles)]
-        made = [strip_of(Text("▾ calculator", styles["tool"]), styles)]
+        made = [strip_of(Text("▾ tool", styles["tool"]), styles)]
         rows = [("expression", self.expression, styles["inline"]), ("result", result, good)]
         if self.latency_s is not None:
             rows.append(("took", latency(self.latency_s), styles["dim"]))

@@ -63,7 +63,7 @@ class Compare(ModalScreen[Answer | None]):
         super().__init__()
         self._known = list(known)
         self._question = question
-        self._models = list(models[:MOST])
+        self._models = [_checkpoint(model, known) for model in models[:MOST]]
         self._backends = [another(model) for model in self._models]
         self._panes = [Pane(model, plain=question.text is not None) for model in self._models]
         self._askings: list[Asking | None] = [None] * len(self._models)
@@ -176,6 +176,13 @@ class Compare(ModalScreen[Answer | None]):
         self.query_one("#about", Static).update(
             Text(f"{keys}   Esc goes back", "dim", no_wrap=True, overflow="ellipsis")
         )
+
+
+def _checkpoint(name: str, known: Sequence[str]) -> str:
+    """The last checkpoint that a name without a step means; the name itself where that is not known."""
+    if name in known:
+        return name
+    return next((each for each in reversed(known) if each.startswith((f"{name}@", f"{name}:"))), name)
 
 
 def choice(known: Sequence[str], present: str) -> list[str]:

@@ -11,7 +11,7 @@ from nanochat.tui.chat.answering import Answering
 from nanochat.tui.chat.side import SPECS, changed, field_of, setting_name, turns
 from nanochat.tui.chat.turn import Turn, figures_line
 
-MAX_READ_BYTES = 1_000_000
+MAX_READ_BYTES = 1_000_000  # of a prompt
 
 
 class Conversing(Answering):
@@ -28,10 +28,11 @@ class Conversing(Answering):
 
     async def do_new(self, rest: str) -> None:
         """Begin another conversation."""
-        self.stop_answer()
         if rest not in ("", "chat", "plain"):
             raise UsageError(f"a conversation is chat or plain, not {rest!r}", "/new plain")
+        self.leave_answer()
         kind = rest or ("plain" if self.loaded and ":base@" in self.loaded.place else "chat")
+        self._by_itself = not rest and kind == "plain"
         self.talk.begin("plain" if kind == "plain" else "chat")
         await self.show_talk()
 
@@ -205,15 +206,26 @@ class Conversing(Answering):
         return self.store.chat(self.talk.chat.id)
 
 
-def read_text(name: str) -> str:
+def path_of(name: str) -> Path:
+    """The path that a name means; `~` of a user whom nobody knows stands for itself."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        return Path(name)
+
+
+def read_text(name: str, limit: int = MAX_READ_BYTES) -> str:
     """A text file.
 
+    Args:
+        limit: bytes that it may have.
+
     Raises:
-        UsageError: it is too large for a prompt.
+        UsageError: it is larger.
         StorageError: it cannot be read.
     """
-    path = Path(name).expanduser()
+    path = path_of(name)
     with translate_os_errors(path):
-        if path.stat().st_size > MAX_READ_BYTES:
-            raise UsageError(f"{path} is larger than {MAX_READ_BYTES // 1000:,} kB", "read a part of it")
+        if path.stat().st_size > limit:
+            raise UsageError(f"{path} is larger than {limit // 1000:,} kB", "read a part of it")
         return path.read_text(encoding="utf-8", errors="replace")

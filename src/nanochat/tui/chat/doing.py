@@ -5,7 +5,9 @@ are actions that mostly do the same.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import re
 import shlex
 import tempfile
 import time
@@ -15,6 +17,7 @@ from pathlib import Path
 from nanochat.chats.export import FORMATS
 from nanochat.chats.tree import spoken
 from nanochat.errors import NanochatError, UsageError
+from nanochat.tui.chat.conversing import path_of
 from nanochat.tui.chat.registry import Command, find, matching, nearest
 from nanochat.tui.chat.showing import Showing
 from nanochat.tui.chat.side import SPECS, setting_name
@@ -30,6 +33,7 @@ SETTING_COMMANDS = {
     "max-tokens": "max_new_tokens",
 }
 BARE_WORDS = ("quit", "exit", ":q")
+_COMMAND = re.compile(r"/[a-zA-Z?+-]*( |$)")  # and not /etc/fstab
 
 
 class Doing(Showing):
@@ -40,7 +44,7 @@ class Doing(Showing):
         line = text.strip()
         if not line:
             return
-        if (line.startswith("/") and "\n" not in line) or line in BARE_WORDS:
+        if (_COMMAND.match(line) and "\n" not in line) or line in BARE_WORDS:
             await self.do(line.removeprefix("/"))
         elif self.busy:
             self.say("an answer is on its way; Esc stops it", "warning")
@@ -61,6 +65,7 @@ class Doing(Showing):
         command = find(name) or (found[0] if len(found) == 1 else None)
         if command is None:
             self.say(f"there is no /{name}{nearest(name)}; /help has them all", "warning")
+            self.prompt.put(f"/{line}{self.prompt.text}")
             return
         try:
             if command.needs and not rest.strip():
@@ -136,7 +141,12 @@ class Doing(Showing):
 
     def action_editor(self) -> None:
         """Write the prompt in the user's editor."""
-        editor = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi")
+        wanted = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
+        try:
+            editor = shlex.split(wanted) or ["vi"]
+        except ValueError as error:
+            self.say(f"{wanted} is no command: {error}; set EDITOR", "error")
+            return
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "prompt.md"
             path.write_text(self.prompt.whole, encoding="utf-8")
@@ -253,11 +263,19 @@ class Doing(Showing):
 
 def _files(word: str) -> list[tuple[str, str]]:
     """Files and folders whose path begins so."""
-    path = Path(word).expanduser()
+    path = path_of(word)
     folder = path if word.endswith("/") or not word else path.parent
     try:
         found = sorted(folder.iterdir())[:200]
     except OSError:
         return []
     head = word if word.endswith("/") else word[: len(word) - len(path.name)] if word else ""
-    return [(head + each.name + ("/" if each.is_dir() else ""), "") for each in found if not each.name.startswith(".")]
+    return [
+        (head + each.name + ("/" if _is_folder(each) else ""), "") for each in found if not each.name.startswith(".")
+    ]
+
+
+def _is_folder(path: Path) -> bool:
+    with contextlib.suppress(OSError):  # nobody may look there
+        return path.is_dir()
+    return False

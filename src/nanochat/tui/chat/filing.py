@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 from nanochat.chats.export import FORMATS, export
@@ -10,9 +9,11 @@ from nanochat.chats.importing import chats_from_json
 from nanochat.chats.search import Hit, search
 from nanochat.chats.tree import Node, spoken
 from nanochat.errors import NanochatError, UsageError
-from nanochat.runtime.files import atomic_write_text
+from nanochat.runtime.files import atomic_write_bytes, translate_os_errors
 from nanochat.runtime.safe_text import safe_line, safe_text
-from nanochat.tui.chat.conversing import Conversing, read_text
+from nanochat.tui.chat.conversing import Conversing, path_of, read_text
+
+MAX_IMPORT_BYTES = 100_000_000
 
 
 class Filing(Conversing):
@@ -56,17 +57,22 @@ class Filing(Conversing):
 
     def do_export(self, rest: str) -> None:
         """Write the conversation to a file."""
-        words = shlex.split(rest) if rest else []
-        form = words[0] if words else "md"
-        text = export(self.store, self.chat_kept(), form)
-        path = Path(words[1]).expanduser() if len(words) > 1 else _free(f"chat-{self.chat_kept().id}", FORMATS[form])
-        atomic_write_text(path, text)
+        form, _, name = rest.partition(" ")
+        form, name = form or "md", name.strip()
+        chat = self.chat_kept()
+        text = export(self.store, chat, form)
+        path = path_of(name) if name else _free(f"chat-{chat.id}", FORMATS[form])
+        with translate_os_errors(path):
+            if path.exists() or path.is_symlink():
+                raise UsageError(f"{path} exists already", "give another name, or none for one that is free")
+        atomic_write_bytes(path, text.encode("utf-8", "replace"))  # half of a surrogate pair may be in it
         self.say(f"written to {path}")
 
     async def do_import(self, rest: str) -> None:
         """Read conversations from JSON."""
-        made = chats_from_json(self.store, read_text(rest), Path(rest).name)
+        made = chats_from_json(self.store, read_text(rest, MAX_IMPORT_BYTES), Path(rest).name)
         if made:
+            self.leave_answer()
             self.talk.open(made[-1].id)
             await self.show_talk()
         self.say(f"{len(made)} conversations were read" if len(made) != 1 else "the conversation was read")
@@ -99,15 +105,18 @@ class Filing(Conversing):
 
     def delete_chat(self, id: int) -> None:
         """Remove a conversation; where it is the one that is shown, begin another."""
+        shown = self.talk.chat is not None and self.talk.chat.id == id
+        if shown:
+            self.leave_answer()
         self.store.delete(id)
-        if self.talk.chat is not None and self.talk.chat.id == id:
+        if shown:
             self.talk.begin(self.talk.kind)
             self.run_worker(self.show_talk(), group="show")
 
     async def opened(self, id: int | None) -> None:
         """A conversation was chosen."""
         if id is not None:
-            self.stop_answer()
+            self.leave_answer()
             self.talk.open(id)
             await self.show_talk()
 
@@ -121,7 +130,7 @@ class Filing(Conversing):
     async def found(self, hit: Hit | None) -> None:
         """A message was chosen."""
         if hit is not None:
-            self.stop_answer()
+            self.leave_answer()
             self.talk.open(hit.chat, hit.node)
             await self.show_talk(self.talk.tree.nodes.get(hit.node))
 

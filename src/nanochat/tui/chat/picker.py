@@ -15,6 +15,8 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
+from nanochat.tui.chat.telling import Telling
+
 T = TypeVar("T")
 
 
@@ -27,7 +29,7 @@ class Line(Generic[T]):
     about: str = ""
 
 
-class Picker(ModalScreen[T | None], Generic[T]):
+class Picker(Telling, ModalScreen[T | None], Generic[T]):
     """Answers with what was chosen, or None.
 
     Args:

@@ -12,6 +12,7 @@ from textual.widgets import TextArea
 
 from nanochat.runtime.safe_text import safe_text
 from nanochat.tui.chat.registry import keys_in
+from nanochat.tui.chat.telling import Telling
 from nanochat.tui.chat.terminal_keys import NAMES
 
 FOLD_CHARS = 2000  # a longer paste is shown as a chip
@@ -19,7 +20,7 @@ FOLD_LINES = 20
 _CHIP = re.compile(r"\[(?:pasted|read) [^\]\n]*#(\d+)\]")
 
 
-class Prompt(TextArea):
+class Prompt(Telling, TextArea):
     """The prompt.
 
     Args:
@@ -36,8 +37,11 @@ class Prompt(TextArea):
     class Searching(Message):
         """Somebody looks for an earlier prompt."""
 
+    @dataclass
     class Completing(Message):
-        """Somebody wants what he began to type to be completed."""
+        """Somebody wants what he began to type to be completed, or sent where nothing is left to complete."""
+
+        sends: bool
 
     @dataclass
     class Chosen(Message):
@@ -107,7 +111,7 @@ class Prompt(TextArea):
     def action_send(self) -> None:
         """Sends, and is empty; while completions are shown, takes the one that is chosen."""
         if self.completing:
-            self.post_message(self.Completing())
+            self.post_message(self.Completing(sends=True))
             return
         text = self.whole
         self.clear_all()
@@ -124,7 +128,7 @@ class Prompt(TextArea):
     def action_complete(self) -> None:
         """Completes, or goes to the messages."""
         if self.completing:
-            self.post_message(self.Completing())
+            self.post_message(self.Completing(sends=False))
         else:
             self.screen.focus_previous()
 

@@ -89,7 +89,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("read", "FILE", "put the text of a file into the prompt", (), "file"),
     Command("copy", "[code|all]", "copy the last answer, its code, or the conversation"),
     Command("save", "[TITLE]", "name this conversation; it is kept in any case", ("rename",)),
-    Command("load", "[WORDS]", "go on with another conversation; d deletes, r renames there", ("resume",), "chat"),
+    Command("load", "[WORDS]", "go on with another; F2 renames, Delete deletes there", ("resume",), "chat"),
     Command("search", "WORDS", "find messages in all conversations"),
     Command("export", "[md|json|sft|preferences] [FILE]", "write this conversation to a file", (), "format"),
     Command("import", "FILE", "read conversations from JSON", (), "file"),

@@ -76,11 +76,15 @@ class Samples(ModalScreen[Picked | None]):
                 pane.fail(self._asking.error)
 
     def action_pick(self, number: int) -> None:
-        """One is the best; those that are whole are kept."""
+        """One is the best; it and those that are whole are kept."""
         if number >= len(self._panes) or self._panes[number].end is None:
             self.app.notify("it is not whole yet; s stops all of them", markup=False)
             return
-        whole = [(at, pane.end) for at, pane in enumerate(self._panes) if pane.end is not None]
+        whole = [
+            (at, pane.end)
+            for at, pane in enumerate(self._panes)
+            if pane.end is not None and (at == number or pane.end.stop_reason != "cancelled")
+        ]
         best = [at for at, _ in whole].index(number)
         self._asking.stop()
         self.dismiss((best, [(end.message, figures_of(end)) for _, end in whole]))

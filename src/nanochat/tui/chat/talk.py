@@ -35,7 +35,7 @@ class Talk:
     def __init__(self, store: ChatStore, config: SamplingConfig, system: str = "") -> None:
         self.store = store
         self.config = config
-        self.system = system
+        self.system = self._usual = system
         self.kind: ChatKind = "chat"
         self.chat: Chat | None = None  # none before the first question: what was never said is not kept
         self.tree = Tree()
@@ -80,6 +80,7 @@ class Talk:
 
     def begin(self, kind: ChatKind = "chat") -> None:
         """An empty conversation."""
+        self.system = self._usual
         self.chat, self.tree, self.leaf, self.kind = None, Tree(), None, kind
 
     def open(self, chat_id: int, node: int | None = None) -> None:
@@ -95,7 +96,7 @@ class Talk:
 
     def set_system(self, system: str) -> None:
         """Change the text before the first message, of this conversation and of new ones."""
-        self.system = system
+        self.system = self._usual = system
         if self.chat is not None:
             self.store.set_system(self.chat.id, system)
 

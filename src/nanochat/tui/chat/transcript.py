@@ -20,6 +20,7 @@ class Transcript(VerticalScroll, can_focus=False):
         super().__init__(id=id)
         self.welcome = welcome
         self._all = False
+        self._hidden = 0  # messages before the first that is shown
 
     def on_mount(self) -> None:
         """Follows its end from the first."""
@@ -37,7 +38,7 @@ class Transcript(VerticalScroll, can_focus=False):
     async def show(self, talk: Talk, focus: Node | None = None) -> None:
         """The branch one stands on, in place of what was there."""
         path = talk.path
-        hidden = 0 if self._all else max(0, len(path) - SHOWN)
+        self._hidden = hidden = 0 if self._all else max(0, len(path) - SHOWN)
         await self.remove_children()
         if not path:
             await self.mount(Static(self.welcome, id="welcome"))
@@ -72,8 +73,7 @@ class Transcript(VerticalScroll, can_focus=False):
 
     def forget(self, turns: int) -> None:
         """So many of the oldest turns (a question and its answer) are no longer sent: they are dimmed."""
-        shown = self.turns
-        for at, turn in enumerate(shown):
+        for at, turn in enumerate(self.turns, self._hidden):
             turn.set_class(at < 2 * turns, "forgotten")
 
     async def show_all(self, talk: Talk) -> None:

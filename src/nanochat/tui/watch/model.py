@@ -160,13 +160,15 @@ def _tokenizer(config: Mapping[str, object]) -> str:
 
 def _trained(log: StageLog, now: float) -> StageState:
     tokens = log.last.tokens if log.last else number((log.finished or {}).get("tokens"))
+    state, other = log.state(now), log.other_validation
     return StageState(
         name=log.stage,
-        state=log.state(now),
+        state=state,
         step=log.step,
         total_steps=log.total_steps or None,
         tokens=None if tokens is None else int(tokens),
         elapsed_s=log.elapsed_s,
         val_bpb=log.val_bpb,
         score=log.score,
+        detail=f"{state}, {other}" if other else "",
     )

@@ -31,6 +31,9 @@ from nanochat.tui.watch.reading import Tail, Watched
 from nanochat.tui.watch.records import decode
 from nanochat.tui.watch.series import Axis, Place, Point, Series, smooth
 
+OTHER_METRICS = ("val_loss", "val_error")
+"""What preferences and reinforcement learning are validated by, in place of bits per byte."""
+
 METRICS = ("loss", "lr", "tokens_per_s", "mfu", "memory")
 NOTICES_KEPT = 500
 SAMPLES_KEPT = 2000
@@ -108,6 +111,7 @@ class StageLog:
         self._curves: dict[tuple[str, Axis, float], list[Point]] = {}
         self.steps = Series(METRICS)
         self.validations = Series(("val_bpb",))
+        self._other: Evaluated | None = None  # newest validation by another metric
         self.samples: dict[tuple[int, str], Sampled] = {}
         self.notices: deque[Said] = deque(maxlen=NOTICES_KEPT)
         self.started: StageStarted | None = None
@@ -180,6 +184,8 @@ class StageLog:
         elif isinstance(event, Evaluated):
             if event.name == "val_bpb":
                 self.validations.add(self._place(event.step), (event.value,))
+            elif event.name in OTHER_METRICS:
+                self._other = event
         elif isinstance(event, Sampled):
             self.samples[event.step, event.prompt] = event
             while len(self.samples) > SAMPLES_KEPT:
@@ -200,6 +206,8 @@ class StageLog:
         else:
             self.steps.cut(event.resumed_from)
             self.validations.cut(event.resumed_from)
+            if self._other and self._other.step > event.resumed_from:
+                self._other = None
             for key in [key for key in self.samples if key[0] > event.resumed_from]:
                 del self.samples[key]
         self.started, self.ended = event, None
@@ -271,6 +279,15 @@ class StageLog:
         """The newest validation."""
         newest = self.validations.newest("val_bpb")
         return number((self.finished or {}).get("val_bpb")) if newest is None else newest
+
+    @property
+    def other_validation(self) -> str:
+        """The newest validation of a stage that has another metric than bits per byte, in words; "" for none."""
+        if self._other:
+            return f"{self._other.name} {self._other.value:.4f}"
+        summary = self.finished or {}
+        found = ((name, number(summary.get(name))) for name in OTHER_METRICS)
+        return next((f"{name} {value:.4f}" for name, value in found if value is not None), "")
 
     @property
     def exists(self) -> bool:
