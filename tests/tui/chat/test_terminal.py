@@ -13,10 +13,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from doubles import random_model, tiny_tokenizer
 
 from nanochat.chats.store import FILE, ChatStore
 from nanochat.checkpoints.store import save_checkpoint
+from nanochat.tokenizer.special import ASSISTANT_END
 
 TMUX = shutil.which("tmux")
 REPOSITORY = Path(__file__).parents[3]
@@ -26,13 +28,18 @@ Tmux = Callable[..., str]
 
 @pytest.fixture
 def base(tmp_path: Path) -> Path:
-    model = random_model("D", sequence_len=512, window_pattern="L")
+    """A model whose answers go on until they are stopped, and that for many seconds."""
+    model = random_model("D", sequence_len=4096, window_pattern="L")
+    tokenizer = tiny_tokenizer()
+    with torch.no_grad():
+        model.lm_head.weight.mul_(8)
+        model.lm_head.weight[[tokenizer.bos, tokenizer.special(ASSISTANT_END)]] = 0  # far below the likeliest
     save_checkpoint(
         tmp_path / "models" / "tiny" / "sft",
         7,
         model_state=model.state_dict(),
         model_config=model.config,
-        tokenizer=tiny_tokenizer(),
+        tokenizer=tokenizer,
         state={},
     )
     return tmp_path
@@ -72,8 +79,8 @@ def test_in_a_terminal(tmux: Tmux, base: Path) -> None:
     tmux("send-keys", "first", "M-Enter", "line", "Enter")
     screen = until("tok/s")
     assert "first\n" in screen and "line" in screen and "tiny:sft@7" in screen
-    tmux("send-keys", "/max-tokens 400", "Enter")
-    until("max-tokens is 400")
+    tmux("send-keys", "/max-tokens 3000", "Enter")
+    until("max-tokens is 3000")
     tmux("send-keys", "second", "Enter")
     until("answering")
     tmux("send-keys", "Escape")
