@@ -18,6 +18,7 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,9 @@ from nanochat.evaluation.interval import wilson
 
 TAG = "pocket"
 STAGES = ("base", "mid", "sft", "rl")
+
+Cell = dict[str, Any]
+"""A task after a stage: mean, low, high, the share of each seed, n."""
 
 
 def main() -> None:
@@ -112,7 +116,7 @@ def wall_seconds(log: Path) -> float:
     return float(max(ended, default=time.time()) - begun)
 
 
-def cell(runs: list[dict[str, Any]], stage: str, task: str) -> dict[str, Any]:
+def cell(runs: list[dict[str, Any]], stage: str, task: str) -> Cell:
     """One task after one stage, over all seeds."""
     shares = [run["tasks"][stage][task]["accuracy"] for run in runs]
     problems = runs[0]["tasks"][stage][task]["n"]
@@ -121,7 +125,7 @@ def cell(runs: list[dict[str, Any]], stage: str, task: str) -> dict[str, Any]:
     return {"mean": mean, "low": low, "high": high, "seeds": shares, "n": problems}
 
 
-def table(cells: dict[str, dict[str, dict[str, Any]]]) -> list[str]:
+def table(cells: dict[str, dict[str, Cell]]) -> list[str]:
     """Markdown, and what the stages promise beneath it."""
     lines = [f"| task | {' | '.join(STAGES)} |", f"| --- |{' ---: |' * len(STAGES)}"]
     for task in cells["base"]:
@@ -130,17 +134,33 @@ def table(cells: dict[str, dict[str, dict[str, Any]]]) -> list[str]:
     gains = [100 * (late - early) for early, late in zip(before * (len(after) // len(before)), after, strict=True)]
     mean = sum(gains) / len(gains)
     lines += ["", f"rl lifts problems by {mean:.1f} points; by seed {', '.join(f'{gain:.1f}' for gain in gains)}"]
-    for before, after in (("base", "mid"), ("mid", "sft"), ("sft", "rl")):
-        worse = [
-            task
-            for task, scores in cells[after].items()
-            if scores["high"] < cells[before][task]["mean"] and scores["mean"] < cells[before][task]["mean"]
-        ]
-        lines.append(f"{after} is below {before} beyond its interval in: {', '.join(worse) or 'none'}")
+    lines += [
+        f"not lifted above base by mid, its interval included: {_named(cells, 'base', 'mid', _lifted)}",
+        f"under 90% after mid and not lifted by sft: {_named(cells, 'mid', 'sft', _improved)}",
+    ]
+    for before, after in (("mid", "sft"), ("sft", "rl")):
+        lines.append(f"{after} is below {before} beyond its interval in: {_named(cells, before, after, _kept)}")
     return lines
 
 
-def _text(scores: dict[str, Any]) -> str:
+def _named(cells: dict[str, dict[str, Cell]], before: str, after: str, holds: Callable[[Cell, Cell], bool]) -> str:
+    """The tasks for which it does not hold."""
+    return ", ".join(task for task in cells[after] if not holds(cells[before][task], cells[after][task])) or "none"
+
+
+def _lifted(before: Cell, after: Cell) -> bool:
+    return bool(after["low"] > before["mean"])
+
+
+def _improved(before: Cell, after: Cell) -> bool:
+    return bool(before["mean"] >= 0.9 or after["mean"] > before["mean"])
+
+
+def _kept(before: Cell, after: Cell) -> bool:
+    return bool(after["high"] >= before["mean"])
+
+
+def _text(scores: Cell) -> str:
     text = f"{scores['mean']:.1%} ({100 * scores['low']:.1f} to {100 * scores['high']:.1f})"
     if len(set(scores["seeds"])) > 1:
         text += f", {100 * min(scores['seeds']):.0f} to {100 * max(scores['seeds']):.0f}"

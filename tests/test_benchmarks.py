@@ -232,15 +232,20 @@ def test_stages_says_what_was_lifted_and_what_was_hurt(monkeypatch: pytest.Monke
     def run(lifted: int) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
         problems = {"base": 0, "mid": 40, "sft": 80, "rl": 80 + lifted}
         facts = {"base": 40, "mid": 190, "sft": 196, "rl": 150}
-        return {"tasks": {s: {"facts": scores(facts[s]), "problems": scores(problems[s])} for s in stages.STAGES}}
+        choice = {"base": 50, "mid": 52, "sft": 50, "rl": 60}
+        tasks = {"facts": facts, "problems": problems, "choice": choice}
+        return {"tasks": {s: {name: scores(right[s]) for name, right in tasks.items()} for s in stages.STAGES}}
 
     runs = [run(40), run(60)]
-    cells = {s: {task: stages.cell(runs, s, task) for task in ("facts", "problems")} for s in stages.STAGES}
+    names = ("facts", "problems", "choice")
+    cells = {s: {task: stages.cell(runs, s, task) for task in names} for s in stages.STAGES}
     lines = stages.table(cells)
     assert lines[0] == "| task | base | mid | sft | rl |"
     assert lines[3].endswith("| 65.0% (58.2 to 71.3), 60 to 70 |")
     assert "rl lifts problems by 25.0 points; by seed 20.0, 30.0" in lines
-    one = {**cells, "sft": {task: stages.cell(runs[:1], "sft", task) for task in ("facts", "problems")}}
+    one = {**cells, "sft": {task: stages.cell(runs[:1], "sft", task) for task in names}}
     assert stages.table(one) == lines
+    assert "not lifted above base by mid, its interval included: choice" in lines
+    assert "under 90% after mid and not lifted by sft: choice" in lines
     assert "sft is below mid beyond its interval in: none" in lines
     assert "rl is below sft beyond its interval in: facts" in lines

@@ -110,7 +110,7 @@ def test_same_choices_are_answered_from_the_list() -> None:
     assert looked_up > 200
 
 
-@pytest.mark.parametrize("kind", ["lookup", "binding"])
+@pytest.mark.parametrize("kind", ["lookup", "drill", "binding"])
 def test_lookups_are_answered_from_the_list(kind: str) -> None:
     checked = 0
     for index in range(300):

@@ -314,7 +314,7 @@ def test_what_has_no_answers_to_grade_is_not_practised(tmp_path: Path) -> None:
     )
     with pytest.raises(UsageError, match="ends with a question"):
         open_practice(RlConfig(task=str(asking)), paths)
-    for name in ("smoltalk", "dialogue", "lookup", "binding"):
+    for name in ("smoltalk", "dialogue", "lookup", "drill", "binding"):
         with pytest.raises(UsageError, match=f"{name} cannot be practised"):
             open_practice(RlConfig(task=name), paths)
     for folder in ("a", "b"):

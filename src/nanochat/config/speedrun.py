@@ -74,7 +74,7 @@ def pocket_recipe(config: SpeedrunConfig) -> Recipe:
 
     The shapes of the first three training stages are the same, so one compiled step serves them all. Batches are as
     small as the optimizer's own time allows: at this size many steps teach more than many tokens. Reinforcement
-    learning practises what sft saw some two hundred times among tens of thousands, word problems.
+    learning practises what sft saw some hundred times among tens of thousands, word problems.
     """
     tag = config.tag or "pocket"
     machine: dict[str, Any] = {
@@ -97,13 +97,13 @@ def pocket_recipe(config: SpeedrunConfig) -> Recipe:
     practice = RlConfig(
         **{name: value for name, value in machine.items() if name != "eval_tokens"}
         | {"device_batch_size": 32, "eval_every": 0, "save_every": 20},
-        num_steps=steps(40),
-        task="problems,spelling",  # problems alone take something from spelling, which sft leaves half learnt
+        num_steps=steps(60),
+        task="problems,spelling",  # problems alone take something from spelling, which sft does not finish
         conversations=1_000,
         examples=16,
         samples=8,
         max_new_tokens=48,
-        lr_scale=0.3,
+        lr_scale=0.5,
         eval_problems=50,
         eval_samples=4,
     )
@@ -131,16 +131,16 @@ def pocket_recipe(config: SpeedrunConfig) -> Recipe:
         ),
         mid=MidTrainConfig(
             **machine,
-            total_batch_size=4096,
-            num_steps=steps(160),
+            total_batch_size=2048,
+            num_steps=steps(640),
             embedding_lr=0.3,
             unembedding_lr=0.008,
             lr_scale=0.8,
-            warmdown=0.3,
-            final_lr=0.5,
+            warmdown=0.5,
+            final_lr=0.3,
         ),
         sft=SftConfig(
-            **machine, total_batch_size=2048, num_steps=steps(1120), conversations=46_000, lr_scale=0.6, warmdown=0.8
+            **machine, total_batch_size=2048, num_steps=steps(780), conversations=33_000, lr_scale=0.6, warmdown=0.8
         ),
         rl=practice if config.rl else None,
         evaluation=ChatEvalConfig(device=config.device, threads=config.threads),

@@ -43,11 +43,13 @@ KINDS: tuple[str, ...] = (
     "problems",
     "choice",
     "lookup",
+    "drill",
     "binding",
     "identity",
     "dialogue",
 )
-"""`lookup` (which letter stands beside an item), `binding` (the item with its letter) and `dialogue` only train."""
+"""`lookup` (which letter stands beside an item), `drill` (the same without a word more, over and over), `binding` (the
+item with its letter) and `dialogue` only train."""
 
 FACT_SLOTS = tuple(relation for relation in RELATIONS for _ in range(relation.weight))
 CHOICE_SLOTS = tuple(relation for relation in CHOICE_RELATIONS for _ in range(relation.weight))
@@ -333,6 +335,13 @@ def _lookup(rnd: Rnd, split: Split) -> list[Turn]:
     return [listed.lookup(rnd, again=number > 0) for number in range(4 + int(rnd() * 7))]
 
 
+def _drill(rnd: Rnd, split: Split) -> list[Turn]:
+    """An item, its letter, the next: one token in seven is a letter to look up, not one in twenty."""
+    listed = _Listed(draw_items(rnd), _letters_of_list(rnd, split))
+    first, *others = [pick(rnd, listed.items) for _ in range(10 + int(rnd() * 8))]
+    return [listed.first(first, first), *(listed.turn(item, item) for item in others)]
+
+
 def _binding(rnd: Rnd, split: Split) -> list[Turn]:
     listed = _Listed(draw_items(rnd), _letters_of_list(rnd, split), in_full=True)
     return [listed.lookup(rnd, again=number > 0) for number in range(3 + int(rnd() * 5))]
@@ -379,6 +388,7 @@ _MAKERS = {
     "problems": _problems,
     "choice": _choice,
     "lookup": _lookup,
+    "drill": _drill,
     "binding": _binding,
     "identity": _identity,
     "dialogue": _dialogue,

@@ -1,4 +1,4 @@
-"""Tasks of the pocket world: facts, arithmetic, counting, spelling, problems, choice, identity; three more only train.
+"""Tasks of the pocket world: facts, arithmetic, counting, spelling, problems, choice, identity; four more only train.
 
 Conversations are made when asked for, by index; nothing is stored. Test tasks ask held-out wordings, number
 pairs, words and choice combinations, and never the same prompt twice.
@@ -22,7 +22,7 @@ from nanochat.tokenizer.conversation import Conversation, Message
 TEST_KINDS: tuple[str, ...] = ("facts", "arithmetic", "counting", "spelling", "problems", "choice", "identity")
 TRAIN_SIZE = 1_000
 TEST_SIZE = 200
-_TRIES_PER_TEST = 20  # identity has but a dozen held-out prompts: then the task is that small
+_TRIES_PER_TEST = 20  # identity has but some thirty held-out prompts: then the task is that small
 
 Prompt = tuple[Message, ...]
 
@@ -44,7 +44,7 @@ class PocketTask(Task):
             raise UsageError(f"size of {kind} ({size}) is negative", "give 0 or more")
         self.name = kind
         self.kind: Literal["generative", "categorical"]
-        self.kind = "categorical" if kind in ("choice", "lookup") else "generative"
+        self.kind = "categorical" if kind in ("choice", "lookup", "drill") else "generative"
         self.split: Split = split
         self._seed = seed
         self._keys: dict[Prompt, dict[str, Any]] = {}
@@ -118,7 +118,7 @@ def pocket_tasks(
     """The pocket tasks of a split by name.
 
     Args:
-        split: "train" (all kinds), "val" or "test" (without `lookup`, `binding` and `dialogue`).
+        split: "train" (all kinds), "val" or "test" (without those that only train).
         size: conversations of each task; by default 1,000 to train on and 200 held-out ones.
         sizes: sizes of single tasks, which win over `size`.
         seed: another stream of conversations.
