@@ -132,7 +132,7 @@ def pocket_recipe(config: SpeedrunConfig) -> Recipe:
         mid=MidTrainConfig(
             **machine,
             total_batch_size=2048,
-            num_steps=steps(640),
+            num_steps=steps(700),
             embedding_lr=0.3,
             unembedding_lr=0.008,
             lr_scale=0.8,
@@ -140,7 +140,7 @@ def pocket_recipe(config: SpeedrunConfig) -> Recipe:
             final_lr=0.3,
         ),
         sft=SftConfig(
-            **machine, total_batch_size=2048, num_steps=steps(780), conversations=33_000, lr_scale=0.6, warmdown=0.8
+            **machine, total_batch_size=2048, num_steps=steps(720), conversations=30_000, lr_scale=0.6, warmdown=0.8
         ),
         rl=practice if config.rl else None,
         evaluation=ChatEvalConfig(device=config.device, threads=config.threads),

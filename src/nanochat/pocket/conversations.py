@@ -58,6 +58,7 @@ _NUMERALS_SHARE = 0.2  # of arithmetic prompts that write numbers in words
 _OTHER_LETTERS_SHARE = 0.5  # of lists in training that have other letters than A to D
 _LOOKUPS_AMONG_CHOICES = 0.3  # of further turns about one list
 _HELD_OUT_WORDING_SHARE = 0.5  # of held-out arithmetic, counting and spelling that also use a held-out wording
+_DRILLED = (2, 2, 3, 4)  # items of a list
 _IN_PASSING_SHARE = 0.4  # of arithmetic, counting and spelling in training
 
 
@@ -336,8 +337,13 @@ def _lookup(rnd: Rnd, split: Split) -> list[Turn]:
 
 
 def _drill(rnd: Rnd, split: Split) -> list[Turn]:
-    """An item, its letter, the next: one token in seven is a letter to look up, not one in twenty."""
-    listed = _Listed(draw_items(rnd), _letters_of_list(rnd, split))
+    """An item, its letter, the next: one token in seven is a letter to look up, not one in twenty.
+
+    Most lists are shorter than four: the fewer there are to confuse, the sooner looking pays.
+    """
+    items = draw_items(rnd, pick(rnd, _DRILLED))
+    letters = _letters_of_list(rnd, split) if len(items) == len(LETTERS) else draw_letters(rnd, len(items))
+    listed = _Listed(items, letters)
     first, *others = [pick(rnd, listed.items) for _ in range(10 + int(rnd() * 8))]
     return [listed.first(first, first), *(listed.turn(item, item) for item in others)]
 
