@@ -16,13 +16,13 @@ from __future__ import annotations
 import argparse
 import base64
 import json
-import os
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
+from jobs import test_data
 from safetensors.torch import load_file
 
 from nanochat.config.model import era_config, model_shape
@@ -36,7 +36,6 @@ from nanochat.model.gpt import GPT
 from nanochat.runtime.devices import cpu_name
 from nanochat.tokenizer.tokenizer import Tokenizer
 
-REPOSITORY = Path(__file__).parent.parent
 KINDS = ("multiple_choice", "schema", "language_modeling")
 
 
@@ -52,7 +51,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    shared = args.shared or Path(os.environ.get("NANOCHAT_TEST_DATA") or REPOSITORY.parent / "shared")
+    shared = args.shared or test_data()
     try:
         bundle = open_bundle(shared / "data" / "eval_bundle")
     except NanochatError as error:

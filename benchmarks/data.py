@@ -17,15 +17,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-REPOSITORY = Path(__file__).parent.parent
+from jobs import result_of, shards_of, tell
+
 KINDS = ("parquet", "jsonl", "txt")
 
 
@@ -41,14 +40,9 @@ def main() -> None:
     args = parser.parse_args()
     if args.child:
         job = json.loads(args.child)
-        print(f"\nRESULT {json.dumps(run(job))}", flush=True)
+        tell(run(job))
         return
-    data = (
-        args.data or Path(os.environ.get("NANOCHAT_TEST_DATA") or REPOSITORY.parent / "shared") / "data" / "base_data"
-    )
-    shards = sorted(data.glob("shard_*.parquet"))
-    if len(shards) < 2:
-        sys.exit(f"error: no shards in {data}\nhint: give a folder of them with --data")
+    shards = shards_of(args.data)
     with tempfile.TemporaryDirectory() as scratch:
         report = measure(args, shards, Path(scratch))
     print(json.dumps(report, indent=2) if args.json else as_text(report))
@@ -112,14 +106,7 @@ def write(shards: list[Path], folder: Path, text_bytes: int) -> int:
 
 def child(job: dict[str, Any]) -> Any:
     """Run one job in a process of its own."""
-    environ = {**os.environ, "OMP_NUM_THREADS": "1"}
-    environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(REPOSITORY / "src"), environ.get("PYTHONPATH")]))
-    words = [sys.executable, __file__, "--child", json.dumps(job)]
-    done = subprocess.run(words, env=environ, capture_output=True, text=True, check=False)
-    for line in done.stdout.splitlines():
-        if line.startswith("RESULT "):
-            return json.loads(line.removeprefix("RESULT "))
-    sys.exit(f"error: {job['what']} failed\n{done.stderr}")
+    return result_of(__file__, job, job["what"], OMP_NUM_THREADS="1")
 
 
 def as_text(report: dict[str, Any]) -> str:

@@ -26,8 +26,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -35,7 +33,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-REPOSITORY = Path(__file__).parent.parent
+from jobs import result_of, shards_of, tell
+
 WHO = ("ours", "ours, tails dropped", "reference")
 BUFFER, LOT = 1000, 128
 STEP_TOKENS = 2**19
@@ -59,14 +58,9 @@ def main() -> None:
     args = parser.parse_args()
     if args.child:
         job = json.loads(args.child)
-        print(f"\nRESULT {json.dumps(KINDS[job['kind']](job))}", flush=True)
+        tell(KINDS[job["kind"]](job))
         return
-    data = (
-        args.data or Path(os.environ.get("NANOCHAT_TEST_DATA") or REPOSITORY.parent / "shared") / "data" / "base_data"
-    )
-    shards = sorted(data.glob("shard_*.parquet"))
-    if len(shards) < 2:
-        sys.exit(f"error: no shards in {data}\nhint: give a folder of them with --data")
+    shards = shards_of(args.data)
     with tempfile.TemporaryDirectory() as scratch:
         report = measure(args, [str(path) for path in shards[:-1]], scratch)
     print(json.dumps(report, indent=2) if args.json else as_text(report))
@@ -98,14 +92,7 @@ def measure(args: argparse.Namespace, shards: list[str], scratch: str) -> dict[s
 
 def child(job: dict[str, Any]) -> Any:
     """Run one job in a process of its own."""
-    environ = {**os.environ}
-    environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(REPOSITORY / "src"), environ.get("PYTHONPATH")]))
-    words = [sys.executable, __file__, "--child", json.dumps(job)]
-    done = subprocess.run(words, env=environ, capture_output=True, text=True, check=False)
-    for line in done.stdout.splitlines():
-        if line.startswith("RESULT "):
-            return json.loads(line.removeprefix("RESULT "))
-    sys.exit(f"error: {job['kind']} failed\n{done.stderr}")
+    return result_of(__file__, job, job["kind"])
 
 
 # the child: one job

@@ -14,14 +14,14 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import statistics
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from command import REPOSITORY, nanochat
+from command import nanochat
+from jobs import shards_of
 
 RECIPES: dict[str, tuple[str, ...]] = {
     "default": (),
@@ -71,9 +71,7 @@ def count(text: str) -> int:
 
 def prepare(args: argparse.Namespace, folder: Path) -> None:
     """Text and tokenizer of all runs."""
-    source = args.data or Path(os.environ.get("NANOCHAT_TEST_DATA") or REPOSITORY.parent / "shared") / "data/base_data"
-    if len(list(source.glob("shard_*.parquet"))) < 2:
-        sys.exit(f"error: no shards in {source}\nhint: --data DIR")
+    source = shards_of(args.data)[0].parent
     (folder / "data").mkdir(parents=True, exist_ok=True)
     if not (folder / "data" / "text").exists():
         (folder / "data" / "text").symlink_to(source.absolute())

@@ -20,7 +20,6 @@ import base64
 import hashlib
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -30,7 +29,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-REPOSITORY = Path(__file__).parent.parent
+from jobs import run_job, tell, text_folder, told
+
 DOC_CAP = 10_000
 SPECIALS = 9
 TRAINERS = ("ours", "rustbpe", "tokenizers", "gigatoken", "ffbpe")
@@ -54,9 +54,7 @@ def main() -> None:
     if args.child:
         run_child(json.loads(args.child))
         return
-    data = (
-        args.data or Path(os.environ.get("NANOCHAT_TEST_DATA") or REPOSITORY.parent / "shared") / "data" / "base_data"
-    )
+    data = text_folder(args.data)
     systems = [*dict.fromkeys((*TRAINERS, *ENCODERS))]
     only = args.only.split(",") if args.only else systems
     if unknown := set(only) - set(systems):
@@ -109,26 +107,16 @@ def measure(args: argparse.Namespace, data: Path, only: list[str], scratch: Path
 
 def child(job: dict[str, Any]) -> Any:
     """Run one job in a process of its own; its result, or one line about what went wrong."""
-    environ = {**os.environ, "TOKENIZERS_PARALLELISM": "true", "PYTHONWARNINGS": "ignore"}
-    environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(REPOSITORY / "src"), environ.get("PYTHONPATH")]))
+    environ = {"TOKENIZERS_PARALLELISM": "true", "PYTHONWARNINGS": "ignore"}
     if job.get("threads"):
         environ["RAYON_NUM_THREADS"] = str(job["threads"])
     started = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, __file__, "--child", json.dumps(job)],
-        env=environ,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-    )
+    done = run_job(__file__, job, **environ)
     wall = time.perf_counter() - started
-    for line in done.stdout.splitlines():
-        if line.startswith("RESULT "):
-            result = json.loads(line.removeprefix("RESULT "))
-            if job["kind"] == "parquet to file":
-                result["seconds"] = wall
-            return result
+    if result := told(done):
+        if job["kind"] == "parquet to file":
+            result["seconds"] = wall
+        return result
     return "failed: " + ((done.stderr or done.stdout).strip().splitlines() or ["no reason given"])[-1][:100]
 
 
@@ -145,7 +133,7 @@ def run_child(job: dict[str, Any]) -> None:
         "encode": time_encoding,
     }
     result = functions[kind](job)
-    print(f"\nRESULT {json.dumps({**result, 'peak_bytes': peak_bytes()})}", flush=True)
+    tell({**result, "peak_bytes": peak_bytes()})
 
 
 def peak_bytes() -> int:

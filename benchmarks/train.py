@@ -23,7 +23,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import statistics
 import subprocess
 import sys
@@ -32,9 +31,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from jobs import text_folder
 from train_child import HELD_OUT_TOKENS, NUDGED, WAYS
-
-REPOSITORY = Path(__file__).parent.parent
 
 
 def main() -> None:
@@ -161,9 +159,7 @@ def write_tokens(args: argparse.Namespace, scratch: Path) -> None:
     from nanochat.data.dataset import DataSet
     from nanochat.tokenizer.train import learn
 
-    folder = (
-        args.data or Path(os.environ.get("NANOCHAT_TEST_DATA") or REPOSITORY.parent / "shared") / "data" / "base_data"
-    )
+    folder = text_folder(args.data)
     shards = DataSet.open(folder)
     needed = args.loss * args.rows * args.sequence_len + 1
     texts = read_texts(shards.train, max(6 * needed, 20_000_000))  # over 4 bytes a token; enough to learn words from

@@ -6,12 +6,15 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 from scripted_chat import ScriptedBackend
 from textual.pilot import Pilot
 
+from nanochat.chats.store import ChatStore
 from nanochat.config.chat import SamplingConfig
+from nanochat.tokenizer.conversation import Message
 from nanochat.tui.chat.app import ChatApp
 from nanochat.tui.chat.base import Opening
 
@@ -69,6 +72,17 @@ def screen(app: ChatApp) -> str:
 def notices(app: ChatApp) -> str:
     """What was said in passing."""
     return "\n".join(notice.message for notice in app._notifications)
+
+
+def long_chat(store: Path, turns: int) -> int:
+    """A chat of so many questions and answers, kept in a new file; its number there."""
+    chats = ChatStore(store)
+    chat, parent = chats.create(), None
+    for number in range(turns):
+        parent = chats.add(chat.id, parent, Message.text("user", f"question {number}")).id
+        parent = chats.add(chat.id, parent, Message.text("assistant", f"answer {number}")).id
+    chats.close()
+    return chat.id
 
 
 def run(test: Awaitable[None]) -> None:

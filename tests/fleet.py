@@ -152,15 +152,15 @@ def train_behind(processes: Any, stage: str, base: Path, stale: Path) -> list[An
     return train(processes, stage, base, {})
 
 
-def score(processes: Any, base: Path, problems: int) -> list[Any]:
-    """Scores of the toy's sft stage."""
+def score(processes: Any, base: Path, tasks: str, problems: int) -> list[Any]:
+    """Scores of the toy's mid stage."""
     from toys import context_of
 
     from nanochat.config.evaluate import ChatEvalConfig
     from nanochat.stages.evaluate import evaluate_chat
 
-    config = ChatEvalConfig(max_problems=problems, batch_size=4, max_new_tokens=8, threads=1)
-    return evaluate_chat("toy:sft", config, context_of(base, processes), lambda event: None)
+    config = ChatEvalConfig(tasks=tasks, max_problems=problems, batch_size=4, max_new_tokens=8, threads=1)
+    return evaluate_chat("toy:mid", config, context_of(base, processes), lambda event: None)
 
 
 def core_of_small_bundle(processes: Any, bundle: Path, stop: bool) -> Any:

@@ -145,3 +145,13 @@ def _joined(parts: Sequence[Part]) -> tuple[Part, ...]:
         else:
             made.append(part)
     return tuple(made) or (Part("text", ""),)
+
+
+def collected(made: list[ScriptedBackend]) -> Callable[[str], ScriptedBackend]:
+    """What opens further models, each of which says "said", and puts them into a list."""
+
+    def another(name: str) -> ScriptedBackend:
+        made.append(ScriptedBackend([["said"]], place=name))
+        return made[-1]
+
+    return another

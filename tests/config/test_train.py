@@ -70,6 +70,7 @@ def test_stages_refuse_their_own() -> None:
         ("lr_scale", -1.0),
         ("beta", 0.0),
         ("preference_lr_scale", 0.0),
+        ("chosen_weight", -0.5),
         ("lora_rank", -1),
         ("lora_alpha", 0.0),
         ("lora_lr", math.inf),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,16 @@ import pytest
 import torch
 from toys import CONFIGS, STAGES, context_of
 
+from nanochat.config.chat import SamplingConfig
 from nanochat.config.data import PocketDataConfig, TokenizerConfig
 from nanochat.config.train import TrainConfig
+from nanochat.engine.load import load_engine
+from nanochat.evaluation.chat import answer_text
 from nanochat.runtime.events import Event, OnEvent
 from nanochat.stages.folder import StageResult
 from nanochat.stages.prepare import make_pocket_data, make_tokenizer
+from nanochat.tasks.formats import convert
+from nanochat.tokenizer.render import render_for_completion
 
 
 class Toy:
@@ -42,6 +48,19 @@ class Toy:
 
         result = STAGES[stage](self.config(stage, **changes), self.context, listen)
         return result, events
+
+    def questions(self, selector: str, right: Sequence[bool], max_new_tokens: int) -> Path:
+        """A file of questions of which a model answers these right: what it says is the answer to them, or not."""
+        engine, _ = load_engine(self.context.paths, selector, "cpu", torch.float32)
+        asked = [f"Question {number}?" for number in range(len(right))]
+        prompts = [render_for_completion(engine.tokenizer, convert([text, "?"]).conversation) for text in asked]
+        sampling = SamplingConfig(temperature=0.0, top_k=None, max_new_tokens=max_new_tokens)
+        said = [answer_text(engine.tokenizer, done) for done in engine.generate_batch(prompts, sampling)]
+        assert all(any(sign.isalpha() for sign in answer) for answer in said)
+        lines = zip(asked, said, right, strict=True)
+        path = self.base / "own.jsonl"
+        path.write_text("".join(json.dumps([q, a.upper() if yes else f"not {a}"]) + "\n" for q, a, yes in lines))
+        return path
 
 
 @pytest.fixture(autouse=True)

@@ -11,18 +11,14 @@ from typing import Any
 import pytest
 import torch
 
-from nanochat.config.chat import SamplingConfig
 from nanochat.config.evaluate import ChatEvalConfig
 from nanochat.engine import load as loading
 from nanochat.engine.load import load_engine
 from nanochat.errors import DamagedError, MissingError, UsageError
-from nanochat.evaluation.chat import answer_text
 from nanochat.runtime.events import Evaluated, Event, Notice, StageProgress, read_events
 from nanochat.stages.evaluate import choose_tasks, core_of, evaluate_chat, is_evaluated
-from nanochat.tasks.formats import convert
 from nanochat.tasks.hub import Places
 from nanochat.tasks.registry import open_task
-from nanochat.tokenizer.render import render_for_completion
 
 SMALL = ChatEvalConfig(tasks="facts,choice", max_problems=6, batch_size=4, max_new_tokens=4, device="cpu", threads=1)
 
@@ -89,14 +85,6 @@ def test_the_validation_split_is_scored_apart(own: Any) -> None:
     assert not is_evaluated(own.context, "toy", "sft", 6, ["facts"], SMALL)
 
 
-def test_batches_do_not_change_the_scores(own: Any) -> None:
-    one = evaluate_chat("toy:mid", SMALL, own.context, lambda event: None)
-    single = ChatEvalConfig(
-        tasks="facts,choice", max_problems=6, batch_size=1, max_new_tokens=4, device="cpu", threads=1
-    )
-    assert evaluate_chat("toy:mid", single, own.context, lambda event: None) == one
-
-
 def test_a_file_is_a_task(own: Any, tmp_path: Path) -> None:
     path = tmp_path / "my_tests.jsonl"
     path.write_text('["Capital of France?", "Paris"]\n["Capital of Italy?", "Rome"]\n')
@@ -123,18 +111,12 @@ def test_a_file_is_a_task(own: Any, tmp_path: Path) -> None:
     assert len(read_events(own.folder("sft") / "events.jsonl")) == before + 1
 
 
-def test_right_answers_count(own: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("batch_size", [1, 4, 40])
+def test_right_answers_count_in_any_batch(own: Any, batch_size: int) -> None:
     """What the model says itself is right, whatever it is: to every other question the file has that."""
-    questions = [f"Question {number}?" for number in range(40)]
-    engine, _ = load_engine(own.context.paths, "toy:mid", "cpu", torch.float32)  # sft has learnt to say nothing yet
-    prompts = [render_for_completion(engine.tokenizer, convert([text, "?"]).conversation) for text in questions]
-    sampling = SamplingConfig(temperature=0.0, top_k=None, max_new_tokens=SMALL.max_new_tokens)
-    answers = [answer_text(engine.tokenizer, done) for done in engine.generate_batch(prompts, sampling)]
-    assert all(any(sign.isalpha() for sign in answer) for answer in answers)
-    path = tmp_path / "own.jsonl"
-    right = [answer.upper() if number % 2 else f"not {answer}" for number, answer in enumerate(answers)]
-    path.write_text("".join(json.dumps(pair) + "\n" for pair in zip(questions, right, strict=True)))
-    config = dataclasses.replace(SMALL, tasks=str(path), max_problems=40)
+    # not sft, which has learnt to say nothing yet
+    path = own.questions("toy:mid", [number % 2 == 1 for number in range(40)], SMALL.max_new_tokens)
+    config = dataclasses.replace(SMALL, tasks=str(path), max_problems=40, batch_size=batch_size)
     (score,) = evaluate_chat("toy:mid", config, own.context, lambda event: None)
     assert score.correct == 20
 

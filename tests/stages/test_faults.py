@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 import torch
 from faults import Disk
-from runs import Command, Server, ended, wait_for_bytes
+from runs import Command, Run, Server, ended, wait_for_bytes
 
 from nanochat.checkpoints.layout import is_finished, step_dirs, step_of
 from nanochat.checkpoints.selector import resolve
@@ -119,6 +119,52 @@ def test_killed_at_random_moments(
             assert [path.name for path in folder_of(base).iterdir() if path.name.startswith(".step")] == []
             shutil.rmtree(base / "models")
     print(f"seed {SEED}: {kills} kills in {runs} runs, {resumed} of them followed by a resume")
+
+
+FINE_TUNE = "--total-batch-size 1024 --eval-tokens 1024 --conversations 200"
+CHAT_STAGES = {
+    "sft": f"sft {FINE_TUNE}",
+    "preferences with adapters": f"sft {FINE_TUNE} --preferences pairs.jsonl --lora-rank 4",
+    "rl": "rl --task spelling --reward format,length --examples 3 --samples 4 --max-tokens 8 --updates 2 --kl 0.1"
+    " --eval-problems 4 --eval-samples 2",
+}
+
+
+@pytest.mark.parametrize("what", CHAT_STAGES)
+def test_a_chat_stage_that_is_killed_goes_on_exactly(
+    trained: dict[str, Any], server: Server, tmp_path: Path, what: str
+) -> None:
+    base = Path(shutil.copytree(trained["toy"].base, tmp_path / "base"))
+    pairs = tmp_path / "pairs.jsonl"
+    lines = ({"prompt": f"Say {n}.", "chosen": "Yes.", "rejected": f"No, not {n}."} for n in range(60))
+    pairs.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    stage, *words = CHAT_STAGES[what].replace("pairs.jsonl", str(pairs)).split()
+    shared = (
+        f"--from toy:{'mid' if stage == 'sft' else 'sft'} --num-steps 9 --save-every 2 --eval-every 4"
+        " --device-batch-size 4 --device cpu --dtype float32 --compile off --threads 1"
+    ).split()
+
+    def start(tag: str) -> Run:
+        return server.start(["--base-dir", str(base), "train", stage, *words, *shared, "--tag", tag])
+
+    def log(tag: str, kind: str) -> list[dict[str, Any]]:
+        events = read_events(base / "models" / tag / stage / "events.jsonl")
+        return [event for event in events if event["event"] == kind]
+
+    assert ended(start("whole")) == 0
+    path = base / "models" / "killed" / stage / "events.jsonl"
+    run = start("killed")
+    while len(log("killed", "CheckpointSaved")) < 2:
+        wait_for_bytes(run, path, path.stat().st_size if path.exists() else 0)
+    run.send(signal.SIGKILL)
+    assert ended(run) == -9
+    assert ended(start("killed")) == 0
+    first, second = (event["resumed_from"] for event in log("killed", "StageStarted"))
+    assert first is None
+    assert 4 <= second < 9
+    whole, killed = ({(e["step"], e["loss"]) for e in log(tag, "StepDone")} for tag in ("whole", "killed"))
+    assert whole == killed
+    assert same_tensors(*(base / "models" / tag / stage for tag in ("whole", "killed")))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])

@@ -143,10 +143,14 @@ def test_a_stop_in_the_scoring_is_made_up_for(toy_before: Callable[[str], Any], 
 
 
 def test_several_processes_score_together(toy_before: Callable[[str], Any]) -> None:
-    tasks = {"eval_tasks": "facts,choice", "eval_problems": 5, "eval_new_tokens": 8, "num_steps": 3}
-    toy = toy_before("sft")
-    alone = toy.train("sft", tag="alone", source="toy:mid", **tasks)[1]
-    together, _ = run_fleet(2, train, "sft", toy.base, tasks)
+    """Of the questions three are right, two of them in the first one's part."""
+    toy = toy_before("mid")
+    toy.train("mid", tag="asked", source="toy:base", num_steps=3)
+    right = [True, True, False, False, True]
+    tasks = {"eval_tasks": f"{toy.questions('asked:mid', right, 8)},choice", "eval_problems": 5, "eval_new_tokens": 8}
+    alone = toy.train("mid", tag="alone", source="toy:base", num_steps=3, **tasks)[1]
+    together, _ = run_fleet(2, train, "mid", toy.base, {"num_steps": 3, **tasks})
     scores = [[(e.name, e.value, e.n) for e in events if isinstance(e, Evaluated)] for events in (alone, together)]
     assert scores[0] == scores[1]
-    assert [name for name, _, _ in scores[0]] == ["val_bpb", "val/facts", "val/choice", "val/score"]
+    assert [name for name, _, _ in scores[0]] == ["val_bpb", "val/own.jsonl", "val/choice", "val/score"]
+    assert scores[0][1][1:] == (3 / 5, 5)

@@ -65,8 +65,7 @@ def done(
 
 def test_the_preference_is_learnt_and_told(done: tuple[Any, list[Event]]) -> None:
     toy, events = done
-    assert losses(events)[1] == pytest.approx(math.log(2), abs=1e-5)  # nothing is preferred yet
-    assert losses(events)[6] < 0.6
+    assert losses(events)[6] < losses(events)[1]
     assert figures(events, "val_loss")[6] < figures(events, "val_loss")[3] < math.log(2)
     assert figures(events, "reward_accuracy")[6] == 1.0
     assert figures(events, "reward_margin")[6] > figures(events, "train_reward_margin")[3] > 0
@@ -82,6 +81,18 @@ def test_the_preference_is_learnt_and_told(done: tuple[Any, list[Event]]) -> Non
     told = [event.message for event in events if isinstance(event, Notice)]
     assert any("57 pairs to train on, 3 held out" in line for line in told)
     assert any("batch: 4 pairs, each in two rows of 32 tokens" in line for line in told)
+
+
+def test_the_better_answers_own_loss_keeps_them_likely(
+    done: tuple[Any, list[Event]], toy_before: Callable[[str], Any], pairs: Path
+) -> None:
+    """Without it the loss is the preference's alone, which making both answers unlikelier lowers too."""
+    _, alone = toy_before("sft").train("sft", preferences=str(pairs), chosen_weight=0.0, **DPO)
+    assert losses(alone)[1] == pytest.approx(math.log(2), abs=1e-5)  # nothing is preferred yet
+    assert losses(alone)[6] < 0.6
+    with_it, without = (figures(events, "chosen_loss") for events in (done[1], alone))
+    assert with_it[6] < with_it[3] < without[3]
+    assert losses(done[1])[1] - math.log(2) == pytest.approx(with_it[3], rel=0.3)
 
 
 def test_any_device_batch_gives_the_same_update(
@@ -128,7 +139,7 @@ def test_stopped_and_resumed_is_as_if_never_stopped(
 
 
 def test_with_adapters_too(toy_before: Callable[[str], Any], pairs: Path) -> None:
-    _, events = toy_before("sft").train("sft", preferences=str(pairs), lora_rank=4, **DPO)
+    _, events = toy_before("sft").train("sft", preferences=str(pairs), lora_rank=4, chosen_weight=0.0, **DPO)
     assert losses(events)[1] == pytest.approx(math.log(2), abs=1e-5)
     assert losses(events)[6] < math.log(2)
 

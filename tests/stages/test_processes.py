@@ -173,9 +173,13 @@ def test_only_the_first_process_writes(toy: Any) -> None:
 def test_processes_share_the_problems_of_a_task(trained: dict[str, Any], tmp_path: Path) -> None:
     base = tmp_path / "base"
     shutil.copytree(trained["toy"].base, base)
-    alone = score(ALONE, base, 11)
-    kept = (base / "models/toy/sft/eval/pocket.json").read_text()
-    (base / "models/toy/sft/eval/pocket.json").unlink()
-    assert run_fleet(2, score, base, 11) == [alone, alone]
-    again = json.loads((base / "models/toy/sft/eval/pocket.json").read_text())
-    assert again["tasks"] == json.loads(kept)["tasks"]
+    right = [number in (0, 1, 4, 5, 9) for number in range(11)]  # three of the first one's, two of the other's
+    tasks = f"choice,{type(trained['toy'])(base).questions('toy:mid', right, 8)}"
+    alone = score(ALONE, base, tasks, 11)
+    assert alone[1].correct == 5
+    folder = base / "models/toy/mid/eval"
+    kept = {path.name: json.loads(path.read_text())["tasks"] for path in folder.iterdir()}
+    assert kept.keys() == {"pocket.json", "files.json"}
+    shutil.rmtree(folder)
+    assert run_fleet(2, score, base, tasks, 11) == [alone, alone]
+    assert {path.name: json.loads(path.read_text())["tasks"] for path in folder.iterdir()} == kept

@@ -326,6 +326,22 @@ def test_single_bad_losses_leave_the_weights_alone() -> None:
     assert torch.isfinite(probe.weight).all()
 
 
+def test_a_batch_without_a_target_is_skipped() -> None:
+    """Not taken with gradients of zero: what earlier steps have gathered would move the weights all the same."""
+
+    class Empty(Source):
+        def step(self, rows: int) -> Batch:
+            batch = super().step(rows)
+            return replace(batch, targets=torch.full_like(batch.targets, -1)) if self.made == 3 else batch
+
+    probe, after = Probe(), {}
+    probe.on_event = lambda event: after.update({event.step: float(probe.weight.detach())})
+    probe.run(5, source=Empty())
+    assert after[3] == after[2] < after[1]
+    assert after[5] < after[4] < after[3]
+    assert all(map(math.isfinite, probe.losses))
+
+
 class TestSpikes:
     def run(self, **options: Any) -> tuple[Probe, TrainState, Tensor]:
         """A loss that is fifty times as high in step 80 of 90."""

@@ -18,8 +18,8 @@ from nanochat.training.preferences import (
     RenderedPair,
     answer_logprobs,
     common_length,
-    log_ratios,
     pair_batch,
+    pair_logprobs,
     preference_loss,
     render_pair,
 )
@@ -106,9 +106,11 @@ def test_the_loss_is_that_of_the_paper() -> None:
         expected.append(-math.log(1 / (1 + math.exp(-beta * (ratio["policy"] - ratio["reference"])))))
     batch = pair_batch(pairs, range(len(pairs)), 64, TOKENIZER.bos)
     with torch.no_grad():
-        policy, reference = (
-            log_ratios(answer_logprobs(network), batch.ids, batch.targets) for network in (model, start)
+        (policy, chosen), (reference, _) = (
+            pair_logprobs(answer_logprobs(network), batch.ids, batch.targets) for network in (model, start)
         )
+    alone = [slow(model, one.chosen, one.prompt) / (len(one.chosen) - one.prompt) for one in pairs]
+    assert chosen.tolist() == pytest.approx(alone, rel=1e-4)
     found = preference_loss(policy - reference, beta)
     assert found.tolist() == pytest.approx(expected, rel=1e-4)
     assert preference_loss(torch.zeros(1), beta).item() == pytest.approx(math.log(2))

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
+from nanochat.config.adapters import AdapterDials
 from nanochat.config.chat import SamplingConfig
+from nanochat.config.checks import at_least, not_negative
 from nanochat.config.fields import option
 from nanochat.config.rewards import parse_rewards
-from nanochat.config.train import TrainConfig, check_adapters
+from nanochat.config.train import TrainConfig
 from nanochat.errors import UsageError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RlConfig(TrainConfig):
+class RlConfig(AdapterDials, TrainConfig):
     """Reinforcement learning: the model answers, and what is paid well becomes likelier.
 
     Every example is seen once when `num_steps` is 0.
@@ -38,11 +39,6 @@ class RlConfig(TrainConfig):
     )
     kl: float = option(0.0, "what it costs to move away from the starting model, times the divergence from it")
     lr_scale: float = option(0.05, "factor on every learning rate")
-    lora_rank: int = option(0, "train adapters of this rank instead of all weights (LoRA); 0 trains all")
-    lora_alpha: float | None = option(
-        None, "factor on what the adapters add, times the rank; by default twice the rank"
-    )
-    lora_lr: float = option(0.003, "learning rate of the adapters (Muon)")
     warmup: int = option(0, "warm-up", unit="steps")
     warmdown: float = option(1.0, "share of the run in which the learning rate falls")
     final_lr: float = option(0.0, "learning rate at the end, as a share of the peak")
@@ -58,7 +54,7 @@ class RlConfig(TrainConfig):
     def __post_init__(self) -> None:
         TrainConfig.__post_init__(self)
         parse_rewards(self.reward)
-        check_adapters(self)
+        self.check_adapters()
         self.sampling(0)
         if not any(name.strip() for name in self.task.split(",")):
             raise UsageError("task names nothing", "try --task problems")
@@ -71,16 +67,10 @@ class RlConfig(TrainConfig):
             ("eval_samples", 1),
             ("warmup", 0),
         ):
-            if getattr(self, name) < least:
-                raise UsageError(
-                    f"{name} ({getattr(self, name)}) must be at least {least}",
-                    f"try --{name.replace('_', '-')} {max(least, 4)}",
-                )
+            at_least(self, name, least, str(max(least, 4)))
         if self.temperature == 0:
             raise UsageError("temperature (0) gives the same answer every time", "try --temperature 1")
-        for name in ("clip", "kl", "lr_scale"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise UsageError(f"{name} ({getattr(self, name)}) must be 0 or more", f"leave out --{_flag(name)}")
+        not_negative(self, "clip", "kl", "lr_scale")
         if self.clip >= 1:
             raise UsageError(f"clip ({self.clip}) must be below 1", "try --clip 0.2")
         if self.clip and self.updates == 1:
@@ -93,7 +83,3 @@ class RlConfig(TrainConfig):
         return SamplingConfig(
             temperature=self.temperature, top_k=self.top_k, max_new_tokens=self.max_new_tokens, seed=seed
         )
-
-
-def _flag(name: str) -> str:
-    return name.replace("_", "-")

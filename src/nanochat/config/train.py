@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from nanochat.config.adapters import AdapterDials
+from nanochat.config.checks import above_zero, at_least, not_negative
 from nanochat.config.conversations import AUTO, parse_ingredients
 from nanochat.config.fields import option
 from nanochat.config.mixture import parse_mixture
@@ -65,8 +65,7 @@ class TrainConfig:
     )
 
     def __post_init__(self) -> None:
-        if self.keep < 1:
-            raise UsageError(f"keep ({self.keep}) must be at least 1", "try --keep 1")
+        at_least(self, "keep", 1, "1")
         for name in (
             *(
                 "device_batch_size",
@@ -167,18 +166,10 @@ class BaseTrainConfig(TrainConfig):
         parse_mixture(self.data)
         if self.damage_limit < 0:
             raise UsageError(f"damage_limit ({self.damage_limit}) must not be negative", "try --damage-limit 0")
-        for name, example in (("ratio", "12"), ("target_flops", "1e18")):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise UsageError(f"{name} ({value}) must be above 0", f"try --{name.replace('_', '-')} {example}")
-        for name in (
-            *("matrix_lr", "embedding_lr", "unembedding_lr", "scalar_lr", "weight_decay", "warmup"),
-            *("core_every", "core_max_per_task"),
-        ):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise UsageError(
-                    f"{name} ({getattr(self, name)}) must be 0 or more", f"leave out --{name.replace('_', '-')}"
-                )
+        above_zero(self, "ratio", "12")
+        above_zero(self, "target_flops", "1e18")
+        not_negative(self, "matrix_lr", "embedding_lr", "unembedding_lr", "scalar_lr", "weight_decay", "warmup")
+        not_negative(self, "core_every", "core_max_per_task")
 
     def model(self, vocab_size: int) -> ModelConfig:
         """The model these dials describe."""
@@ -238,16 +229,11 @@ class ChatTrainConfig(TrainConfig):
     def __post_init__(self) -> None:
         TrainConfig.__post_init__(self)
         for name, example in (("conversations", "20K"), ("eval_problems", "50"), ("eval_new_tokens", "128")):
-            _at_least(self, name, 1, example)
-        if not 0 < self.epochs < math.inf:
-            raise UsageError(f"epochs ({self.epochs}) must be above 0", "try --epochs 1")
+            at_least(self, name, 1, example)
+        above_zero(self, "epochs", "1")
         if self.sequence_len and self.sequence_len < MIN_ROW:
             raise UsageError(f"sequence_len ({self.sequence_len}) must be at least {MIN_ROW}", "try --sequence-len 256")
-        for name in ("matrix_lr", "embedding_lr", "unembedding_lr", "scalar_lr", "lr_scale"):
-            if not 0 <= (getattr(self, name) or 0) < math.inf:
-                raise UsageError(
-                    f"{name} ({getattr(self, name)}) must be 0 or more", f"leave out --{name.replace('_', '-')}"
-                )
+        not_negative(self, "matrix_lr", "embedding_lr", "unembedding_lr", "scalar_lr", "lr_scale")
         if self.mixture and self.data != AUTO:
             raise UsageError("data and mixture both say what to learn from", "leave out --data, or --mixture")
         parse_ingredients(self.data)
@@ -267,7 +253,7 @@ class MidTrainConfig(ChatTrainConfig):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SftConfig(ChatTrainConfig):
+class SftConfig(AdapterDials, ChatTrainConfig):
     """Supervised fine-tuning: only the assistant's tokens are trained. With `preferences` pairs of answers are."""
 
     lr_scale: float = option(0.8, "factor on every learning rate")
@@ -277,44 +263,21 @@ class SftConfig(ChatTrainConfig):
         "", "file of pairs of a better and a worse answer to learn from (DPO) instead of conversations", parse="path"
     )
     beta: float = option(0.1, "with preferences: how closely to stay with the starting model")
+    chosen_weight: float = option(
+        1.0, "with preferences: weight of the better answer's own loss beside that of the preference"
+    )
     preference_lr_scale: float = option(
         0.05, "with preferences: a further factor on learning rates, not on that of adapters"
     )
-    lora_rank: int = option(0, "train adapters of this rank instead of all weights (LoRA); 0 trains all")
-    lora_alpha: float | None = option(
-        None, "factor on what the adapters add, times the rank; by default twice the rank"
-    )
-    lora_lr: float = option(0.003, "learning rate of the adapters (Muon)")
 
     def __post_init__(self) -> None:
         ChatTrainConfig.__post_init__(self)
-        check_adapters(self)
-        _above_zero(self, (("beta", "0.1"), ("preference_lr_scale", "0.05")))
+        self.check_adapters()
+        above_zero(self, "beta", "0.1")
+        above_zero(self, "preference_lr_scale", "0.05")
+        not_negative(self, "chosen_weight")
         for flag, value in (("--data", self.data if self.data != AUTO else ""), ("--mixture", self.mixture)):
             if self.preferences and value:
                 raise UsageError(
                     f"{flag} {value} and --preferences exclude each other", "train on one, then on the other"
                 )
-
-
-def _at_least(config: TrainConfig, name: str, least: int, example: str) -> None:
-    value = getattr(config, name)
-    if value < least:
-        raise UsageError(f"{name} ({value}) must be at least {least}", f"try --{name.replace('_', '-')} {example}")
-
-
-def check_adapters(config: TrainConfig) -> None:
-    """See that the settings of adapters, `lora_rank`, `lora_alpha` and `lora_lr`, are possible.
-
-    Raises:
-        UsageError: one is not.
-    """
-    _at_least(config, "lora_rank", 0, "8")
-    _above_zero(config, (("lora_alpha", "16"), ("lora_lr", "0.003")))
-
-
-def _above_zero(config: TrainConfig, settings: Sequence[tuple[str, str]]) -> None:
-    for name, example in settings:
-        value = getattr(config, name)
-        if value is not None and not 0 < value < math.inf:
-            raise UsageError(f"{name} ({value}) must be above 0", f"try --{name.replace('_', '-')} {example}")

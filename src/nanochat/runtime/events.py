@@ -105,7 +105,9 @@ class BetweenSteps(Event):
 
 VALIDATION = "val/"
 """Begins the names of scores that are told during training: of other problems than those of an evaluation."""
-FIGURES = frozenset({"val_bpb", "val_loss", "val_error", "val/score", "core", "reward_margin", "train_reward_margin"})
+FIGURES = frozenset(
+    {"val_bpb", "val_loss", "val_error", "val/score", "core", "reward_margin", "train_reward_margin", "chosen_loss"}
+)
 """Names of what is evaluated and is no task's score: all else is one, from 0 to 1."""
 
 

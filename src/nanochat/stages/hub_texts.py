@@ -26,7 +26,7 @@ def is_of_hub(place: str | Path) -> bool:
     return str(place).startswith(SIGN)
 
 
-def choose_files(paths: Sequence[str], pattern: str) -> list[str]:
+def files_with_text(paths: Sequence[str], pattern: str) -> list[str]:
     """The files with the data: those that fit the pattern, of these parquet alone where there is some."""
     named = [path for path in paths if not pattern or fnmatch(path, pattern) or fnmatch(path, f"{pattern}/*")]
     data = [path for path in named if _is_data(PurePosixPath(path))]
@@ -54,7 +54,7 @@ def fetch_from_hub(place: str, context: RunContext, on_event: OnEvent, environ: 
     repo = f"{owner}/{name}"
     hub = hub_from_environment(environ)
     listing = hub.dataset_files(repo)
-    chosen = choose_files(listing.paths, pattern)
+    chosen = files_with_text(listing.paths, pattern)
     if not chosen:
         raise MissingError(f"{place} has no file that can be read", f"these kinds can: {READABLE}")
     folder = context.paths.cache / "downloads" / f"{owner}--{name}" / listing.revision

@@ -26,7 +26,7 @@ from nanochat.stages.start import finetune_dials, model_of, place_of, prepare, s
 from nanochat.training.batches import Prepared, Share
 from nanochat.training.loop import to_device
 from nanochat.training.preference_objective import PreferenceObjective
-from nanochat.training.preferences import PairBatch, PairPacker, answer_logprobs, common_length, log_ratios
+from nanochat.training.preferences import PairBatch, PairPacker, answer_logprobs, common_length, pair_logprobs
 
 REFERENCE = "reference.json"
 
@@ -69,6 +69,7 @@ def prefer(config: SftConfig, context: RunContext, on_event: OnEvent) -> StageRe
             reference=reference,
             held_out=data.batches(range(len(data.train), len(data.all)), length, tokenizer.bos, run.device_batch.rows),
             beta=config.beta,
+            chosen_weight=config.chosen_weight,
             device=context.device,
             processes=context.processes,
         )
@@ -145,9 +146,9 @@ def _measured(run: StageRun, model: GPT, batches: Sequence[PairBatch]) -> list[f
             return [
                 value
                 for part in batch.parts(rows)
-                for value in log_ratios(
+                for value in pair_logprobs(
                     logprobs, *(to_device(rows, run.context.device) for rows in (part.ids, part.targets))
-                ).tolist()
+                )[0].tolist()
             ]
 
         values += run.device_batch.attempt(read)

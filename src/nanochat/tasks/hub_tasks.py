@@ -23,17 +23,21 @@ LONG_ANSWER = 512
 _CALL = re.compile(r"<<([^<>=]*)=([^<>]*)>>")
 
 
-class SmolTalk(Task):
-    """Conversations of several turns, for training: whether an answer is a good one cannot be told."""
-
-    name = "smoltalk"
-    max_new_tokens = LONG_ANSWER
+class HubTask(Task):
+    """A task whose conversations are rows of a set of the hub."""
 
     def __init__(self, rows: Rows) -> None:
         self._rows = rows
 
     def __len__(self) -> int:
         return len(self._rows)
+
+
+class SmolTalk(HubTask):
+    """Conversations of several turns, for training: whether an answer is a good one cannot be told."""
+
+    name = "smoltalk"
+    max_new_tokens = LONG_ANSWER
 
     def __getitem__(self, index: int) -> Conversation:
         try:
@@ -46,7 +50,7 @@ class SmolTalk(Task):
         return answer.strip() == conversation.messages[-1].content.strip()
 
 
-class MultipleChoice(Task):
+class MultipleChoice(HubTask):
     """Questions with lettered choices; the answer is a letter."""
 
     kind = "categorical"
@@ -54,11 +58,8 @@ class MultipleChoice(Task):
     max_new_tokens = 8
 
     def __init__(self, rows: Rows, name: str) -> None:
+        super().__init__(rows)
         self.name = name
-        self._rows = rows
-
-    def __len__(self) -> int:
-        return len(self._rows)
 
     def __getitem__(self, index: int) -> Conversation:
         row = self._rows[index]
@@ -131,17 +132,11 @@ class Mmlu(MultipleChoice):
         return shown[:count] if len(shown) >= count else super().examples(index, count)
 
 
-class Gsm8k(Task):
+class Gsm8k(HubTask):
     """Word problems whose sums are calls of the calculator; the answer follows `####`."""
 
     name = "gsm8k"
     max_new_tokens = LONG_ANSWER
-
-    def __init__(self, rows: Rows) -> None:
-        self._rows = rows
-
-    def __len__(self) -> int:
-        return len(self._rows)
 
     def __getitem__(self, index: int) -> Conversation:
         row = self._rows[index]

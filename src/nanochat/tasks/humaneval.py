@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import ast
 
-from nanochat.tasks.hub_tasks import LONG_ANSWER
+from nanochat.tasks.hub_tasks import LONG_ANSWER, HubTask
 from nanochat.tasks.programs import Programs, code_of
 from nanochat.tasks.rows import Rows
-from nanochat.tasks.task import Task
 from nanochat.tokenizer.conversation import Conversation, Message
 
 
-class HumanEval(Task):
+class HumanEval(HubTask):
     """Complete a function from its head and docstring.
 
     Args:
@@ -23,12 +22,9 @@ class HumanEval(Task):
     max_new_tokens = LONG_ANSWER
 
     def __init__(self, rows: Rows, programs: Programs) -> None:
-        self._rows = rows
+        super().__init__(rows)
         self._programs = programs
         self._numbers = {row["prompt"]: number for number, row in enumerate(rows)}
-
-    def __len__(self) -> int:
-        return len(self._rows)
 
     def __getitem__(self, index: int) -> Conversation:
         row = self._rows[index]

@@ -13,7 +13,7 @@ from nanochat.runtime.processes import Processes
 from nanochat.runtime.stop import CutShort, StopRequest
 from nanochat.training.device_batch import DeviceBatch
 from nanochat.training.loop import to_device
-from nanochat.training.preferences import PairBatch, answer_logprobs, log_ratios, preference_loss
+from nanochat.training.preferences import PairBatch, answer_logprobs, pair_logprobs, preference_loss
 
 
 @dataclass(kw_only=True, slots=True)
@@ -26,6 +26,7 @@ class PreferenceObjective:
         reference: log ratio of every pair by number, as the starting model makes them, (N,) on the device.
         held_out: pairs to validate on, the same in every process.
         beta: of the loss.
+        chosen_weight: of the better answer's own cross-entropy in the loss.
         device: where it computes.
         processes: those that train together.
         metric: see `Objective`.
@@ -36,56 +37,71 @@ class PreferenceObjective:
     reference: Tensor
     held_out: Sequence[PairBatch]
     beta: float
+    chosen_weight: float
     device: str
     processes: Processes
     metric: str = "val_loss"
-    _margins: list[Tensor] = field(default_factory=list)
+    _trained: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._forget()
 
     def loss(self, ids: Tensor, targets: Tensor) -> Tensor:
         """Of the pairs of some rows, added up."""
-        margins = self._margins_of(ids, targets)
-        self._margins.append(margins.detach())
-        return preference_loss(margins, self.beta).sum()
+        margins, chosen = self._compared(self.logprobs, ids, targets)
+        found = margins.detach()
+        # added up, for a small tensor kept of every step would keep the memory around it in pieces
+        self._trained += torch.stack([(found > 0).sum(), found.sum(), torch.full_like(found, 1).sum()])
+        return (preference_loss(margins, self.beta) - self.chosen_weight * chosen).sum()
 
     def validate(self, stop: StopRequest, device_batch: DeviceBatch) -> Mapping[str, float]:
-        """Loss, accuracy and margin of rewards on held-out pairs; the last two also of the steps since the last time.
+        """On held-out pairs the loss of the preference, accuracy and margin of rewards, the last two also of the steps
+        since the last time; and the cross-entropy of the better answers, in nats per token.
 
         A reward is beta times how much likelier an answer has become, in nats.
         """
-        own = torch.cat([*self._margins, torch.zeros(0, device=self.device)]).double()
-        self._margins.clear()
-        right, margins, count = self.processes.total([float((own > 0).sum()), float(own.sum()), float(len(own))])
+        right, margins, count = self.processes.total(self._trained.tolist())
+        self._forget()
         try:
             cut, held_out = False, device_batch.attempt(lambda rows: self._held_out(stop, rows))
         except CutShort:
-            cut, held_out = True, [0.0] * sum(len(batch.ids) for batch in self.held_out)
+            cut, held_out = True, [0.0] * 2 * sum(len(batch.ids) for batch in self.held_out)
         anywhere, *values = self.processes.total([float(cut), *held_out])
         if anywhere:
             raise CutShort
-        found = torch.tensor(values, dtype=torch.float64)
+        found, chosen = torch.tensor(values, dtype=torch.float64).view(-1, 2).unbind(1)
         figures = {
             self.metric: float(preference_loss(found, self.beta).mean()),
             "reward_accuracy": float((found > 0).double().mean()),
             "reward_margin": self.beta * float(found.mean()),
+            "chosen_loss": -float(chosen.mean()),
         }
         if count:
             figures["train_reward_accuracy"] = right / count
             figures["train_reward_margin"] = self.beta * margins / count
         return figures
 
-    def _margins_of(self, ids: Tensor, targets: Tensor) -> Tensor:
-        return log_ratios(self.logprobs, ids, targets) - self.reference[ids[:, -1]]
+    def _forget(self) -> None:
+        """Begin to add up anew: how many pairs are right, their margins, and how many there are."""
+        self._trained = torch.zeros(3, dtype=torch.float64, device="cpu" if self.device == "mps" else self.device)
+
+    def _compared(
+        self, logprobs: Callable[[Tensor, Tensor], Tensor], ids: Tensor, targets: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Margins, and log-probabilities of a token of the better answers."""
+        ratios, chosen = pair_logprobs(logprobs, ids, targets)
+        return ratios - self.reference[ids[:, -1]], chosen
 
     @torch.no_grad()
     def _held_out(self, stop: StopRequest, rows: int) -> list[float]:
-        """The margin of every held-out pair; 0 for those that are the others' to measure."""
+        """Two figures of every held-out pair, see `_compared`; 0 for those that are the others' to measure."""
         values: list[float] = []
         logprobs = answer_logprobs(self.model)
         for number, batch in enumerate(self.held_out):
             if number % self.processes.world_size != self.processes.rank:
-                values += [0.0] * len(batch.ids)
+                values += [0.0] * 2 * len(batch.ids)
                 continue
             for part in stop.until(batch.parts(rows)):
                 ids, targets = (to_device(rows, self.device) for rows in (part.ids, part.targets))
-                values += (log_ratios(logprobs, ids, targets) - self.reference[ids[:, -1]]).tolist()
+                values += torch.stack(self._compared(logprobs, ids, targets), dim=1).flatten().tolist()
         return values

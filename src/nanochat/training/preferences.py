@@ -2,7 +2,9 @@
 
 The loss of a pair is -log sigmoid(beta * margin). Its margin is how much likelier the model makes the better answer
 than the worse one, in nats, less what the starting model makes of the same pair: that is computed once, before the
-first step. A step's loss is the mean over its pairs, so neither rows at a time nor processes change it.
+first step. That alone is also lowered by making both answers unlikelier, the worse one more so; so the better answer's
+own cross-entropy, a mean over its tokens, is added with a weight (arXiv 2404.19733). A step's loss is the mean over its
+pairs, so neither rows at a time nor processes change it.
 
 A pair is one row for the loop: both answers with their question, padded to one length, and its number behind them.
 """
@@ -176,8 +178,9 @@ def answer_logprobs(model: nn.Module, *, use_compile: bool = False) -> Callable[
     return torch.compile(logprobs, dynamic=False) if use_compile else logprobs
 
 
-def log_ratios(logprobs: Callable[[Tensor, Tensor], Tensor], ids: Tensor, targets: Tensor) -> Tensor:
-    """How much likelier the better answer of each pair is than the worse one, in nats: (B,).
+def pair_logprobs(logprobs: Callable[[Tensor, Tensor], Tensor], ids: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Of each pair, in nats: how much likelier the better answer is than the worse one (B,), and the better answer's
+    log-probability as a mean over its tokens (B,).
 
     Args:
         logprobs: from `answer_logprobs`.
@@ -185,8 +188,8 @@ def log_ratios(logprobs: Callable[[Tensor, Tensor], Tensor], ids: Tensor, target
         targets: (B, 2T).
     """
     half = targets.size(1) // 2
-    both = logprobs(ids[:, :-1].reshape(-1, half), targets.reshape(-1, half)).view(-1, 2)
-    return both[:, 0] - both[:, 1]
+    chosen, rejected = logprobs(ids[:, :-1].reshape(-1, half), targets.reshape(-1, half)).view(-1, 2).unbind(1)
+    return chosen - rejected, chosen / (targets[:, :half] >= 0).sum(dim=1)
 
 
 def preference_loss(margins: Tensor, beta: float) -> Tensor:

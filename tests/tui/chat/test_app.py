@@ -8,14 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from chat_pilot import command, contents, notices, opened, quiet, run, screen, send, until
+from chat_pilot import command, contents, long_chat, notices, opened, quiet, run, screen, send, until
 from scripted_chat import PLACE, ScriptedBackend, killed
 
 from nanochat.chats.store import ChatStore
 from nanochat.config.chat import SamplingConfig
 from nanochat.config.chat_screen import ChatKeysConfig
 from nanochat.errors import MissingError
-from nanochat.tokenizer.conversation import Message
 from nanochat.tui.chat.app import ChatApp
 from nanochat.tui.chat.prompt import Prompt
 from nanochat.tui.chat.registry import COMMANDS, KEYS, key_name
@@ -519,16 +518,11 @@ def test_the_handbook_names_every_command_and_key() -> None:
 
 def test_a_long_conversation_opens_at_its_end(tmp_path: Path) -> None:
     path = tmp_path / "chats.sqlite3"
-    store = ChatStore(path)
-    chat, parent = store.create(), None
-    for number in range(35):
-        parent = store.add(chat.id, parent, Message.text("user", f"question {number}")).id
-        parent = store.add(chat.id, parent, Message.text("assistant", f"answer {number}")).id
-    store.close()
+    number = long_chat(path, 35)
 
     async def test() -> None:
         async with opened(store=path) as (app, pilot):
-            await app.opened(chat.id)
+            await app.opened(number)
             await pilot.pause()
             assert len(app.transcript.turns) == SHOWN and "answer 34" in screen(app)
             app.transcript.scroll_home(animate=False)

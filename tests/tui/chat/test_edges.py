@@ -8,8 +8,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from chat_pilot import command, contents, notices, opened, run, screen, send, until
-from scripted_chat import PLACE, ScriptedBackend
+from chat_pilot import command, contents, long_chat, notices, opened, run, screen, send, until
+from scripted_chat import PLACE, ScriptedBackend, collected
 
 from nanochat.chats.store import ChatStore
 from nanochat.commands import chat_screen, watch
@@ -118,10 +118,7 @@ def test_from_a_base_model_to_one_that_converses() -> None:
 
 def test_names_without_a_step_move_along_the_checkpoints() -> None:
     made: list[ScriptedBackend] = []
-
-    def another(name: str) -> ScriptedBackend:
-        made.append(ScriptedBackend([["said"]], place=name))
-        return made[-1]
+    another = collected(made)
 
     async def test() -> None:
         async with opened(ScriptedBackend([["A"]]), (120, 30), another=another) as (app, pilot):
@@ -167,16 +164,11 @@ def test_samples_that_were_cut_off_are_not_kept() -> None:
 
 def test_what_is_no_longer_sent_is_dimmed_in_a_long_conversation(tmp_path: Path) -> None:
     path = tmp_path / "chats.sqlite3"
-    store = ChatStore(path)
-    chat, parent = store.create(), None
-    for number in range(35):
-        parent = store.add(chat.id, parent, Message.text("user", f"question {number}")).id
-        parent = store.add(chat.id, parent, Message.text("assistant", f"answer {number}")).id
-    store.close()
+    number = long_chat(path, 35)
 
     async def test() -> None:
         async with opened(ScriptedBackend(local=False), store=path) as (app, pilot):
-            await app.opened(chat.id)
+            await app.opened(number)
             await pilot.pause()
             for turns, dimmed in ((5, 0), (6, 2), (0, 0)):  # ten messages are not shown
                 app.transcript.forget(turns)

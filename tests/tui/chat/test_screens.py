@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from chat_pilot import command, contents, notices, opened, quiet, run, screen, send, until
-from scripted_chat import PLACE, ScriptedBackend, killed, token
+from scripted_chat import PLACE, ScriptedBackend, collected, killed, token
 from textual.widgets import OptionList, Static
 
 from nanochat.engine.events import Tokens
@@ -67,10 +67,7 @@ def test_samples_are_stopped_left_and_fail() -> None:
 
 def test_side_by_side_along_the_checkpoints() -> None:
     made: list[ScriptedBackend] = []
-
-    def another(name: str) -> ScriptedBackend:
-        made.append(ScriptedBackend([["said"]], place=name))
-        return made[-1]
+    another = collected(made)
 
     async def test() -> None:
         async with opened(ScriptedBackend([["A"]]), (120, 30), another=another) as (app, pilot):
@@ -100,10 +97,7 @@ def test_a_pane_follows_a_run_in_training(monkeypatch: object) -> None:
     patch = pytest.MonkeyPatch()
     patch.setattr("nanochat.tui.chat.compare.FOLLOW_S", 0.1)
     made: list[ScriptedBackend] = []
-
-    def another(name: str) -> ScriptedBackend:
-        made.append(ScriptedBackend([["said"]], place=name))
-        return made[-1]
+    another = collected(made)
 
     async def test() -> None:
         async with opened(ScriptedBackend([["A"]]), (120, 30), another=another) as (app, pilot):
