@@ -51,6 +51,9 @@ def start(base: Path) -> tuple[float, float, float]:
     pid, terminal = pty.fork()
     if pid == 0:
         os.environ |= {"NANOCHAT_BASE_DIR": str(base), "TERM": "xterm-256color"}
+        # as installed: compiled once, wherever and with whatever settings this script runs
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        os.environ["PYTHONPYCACHEPREFIX"] = str(base / "compiled")
         os.environ["PYTHONPATH"] = os.pathsep.join(
             filter(None, [str(REPOSITORY / "src"), os.environ.get("PYTHONPATH")])
         )
@@ -88,6 +91,7 @@ class Streaming:
     lines: int
     name: str = "a model"
     local: bool = False
+    tool: None = None
 
     def start(self) -> None: ...
 

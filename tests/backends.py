@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 
+from nanochat.config.chat import TOOLS, ToolName
 from nanochat.engine.answering import answer, count, examine
 from nanochat.engine.backend import ContextUse, Examination, Loaded, Question
 from nanochat.engine.engine import Engine
 from nanochat.engine.events import SessionEvent
+from nanochat.engine.load import pick_tool
 from nanochat.errors import MissingError
 from nanochat.tokenizer.conversation import Message
 
@@ -45,6 +47,13 @@ class EngineBackend:
         self.closed = False
         self._others = others
         self._known: dict[Message, tuple[int, ...]] = {}
+
+    @property
+    def tool(self) -> ToolName:
+        return next(name for name in TOOLS if pick_tool(name) is self.engine.tool)
+
+    def use_tool(self, tool: ToolName) -> None:
+        self.engine.tool = pick_tool(tool)
 
     def start(self) -> None: ...
 

@@ -34,11 +34,12 @@ class Scripted:
 
     def __init__(self, reply: Callable[[int], Reply]) -> None:
         self.requests: list[dict[str, Any]] = []
+        self.models = Reply(b'{"data": [{"id": "first-model"}]}')
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                self._send(Reply(b'{"data": [{"id": "first-model"}]}'))
+                self._send(outer.models)
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))

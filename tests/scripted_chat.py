@@ -6,10 +6,11 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from nanochat.config.chat import ToolName
 from nanochat.engine.backend import ContextUse, Examination, Loaded, Question
 from nanochat.engine.events import Candidate, SessionEvent, TextDelta, Token, Tokens, ToolUsed, TurnFinished
 from nanochat.engine.link import WorkerDied
-from nanochat.errors import MissingError, NanochatError
+from nanochat.errors import MissingError, NanochatError, UsageError
 from nanochat.tokenizer.conversation import Message, Part
 
 PLACE = "tiny:sft@20"
@@ -84,8 +85,10 @@ class ScriptedBackend:
     closed: bool = False
     trouble: NanochatError | None = None
     on_switch: Callable[[str], None] | None = None
+    tool: ToolName | None = "calculator"
 
     def __post_init__(self) -> None:
+        self.tool = self.tool if self.local else None
         self.free.set()
 
     @property
@@ -120,6 +123,11 @@ class ScriptedBackend:
         if model not in self.names:
             raise MissingError(f"there is no {model}", "nanochat models list")
         self.place = model
+
+    def use_tool(self, tool: ToolName) -> None:
+        if self.tool is None:
+            raise UsageError("another server's model calls no tools of this chat", "leave out --url")
+        self.tool = tool
 
     def close(self) -> None:
         self.closed = True

@@ -13,6 +13,7 @@ from nanochat.chats.store import ChatStore
 from nanochat.chats.tree import Chat
 from nanochat.errors import ConversationError, UsageError
 from nanochat.tasks.check import check_file
+from nanochat.tasks.pairs import read_pairs
 from nanochat.tokenizer.conversation import Conversation, Message, Part
 
 
@@ -100,7 +101,7 @@ def test_sft_takes_thumbs_or_the_branch_and_can_be_trained(store: ChatStore, tmp
     assert (checked.conversations, checked.bad, checked.tool_calls) == (1, 0, 1)
 
 
-def test_preferences_are_pairs(store: ChatStore) -> None:
+def test_preferences_are_pairs_and_can_be_trained(store: ChatStore, tmp_path: Path) -> None:
     chat = talked(store)
     with pytest.raises(UsageError, match="better and a worse"):
         export(store, chat, "preferences")
@@ -112,6 +113,11 @@ def test_preferences_are_pairs(store: ChatStore) -> None:
     assert pair["rejected"] == {"role": "assistant", "content": "It is 41."}
     assert pair["chosen"]["content"][0] == {"type": "python", "text": "6*7"}  # type: ignore[index]
     assert [message["role"] for message in pair["messages"]] == ["system", "user"]  # type: ignore[attr-defined]
+    file = tmp_path / "pairs.jsonl"
+    file.write_text(export(store, chat, "preferences"), encoding="utf-8")
+    (read,) = read_pairs(file)  # as `train sft --preferences` does
+    assert read.rejected.messages[-1].content == "It is 41."
+    assert read.chosen.messages[-1].parts[0] == Part("python", "6*7")
 
 
 def test_what_was_cut_off_is_no_training_data(store: ChatStore) -> None:

@@ -188,6 +188,23 @@ while True:
     store.close()
 
 
+def test_what_is_remembered_and_a_file_of_version_1(path: Path) -> None:
+    store = ChatStore(path)
+    store.add(store.create(title="old").id, None, Message.text("user", "Hi"))
+    store.close()
+    before = sqlite3.connect(path)
+    before.executescript("DROP TABLE settings; PRAGMA user_version = 1;")
+    before.close()
+    store = ChatStore(path)
+    assert [chat.title for chat in store.chats()] == ["old"] and store.setting("theme") == ""
+    store.remember("theme", "dark")
+    store.remember("theme", "light")
+    store.close()
+    store = ChatStore(path)
+    assert store.setting("theme") == "light"
+    store.close()
+
+
 def test_files_that_are_none(path: Path, tmp_path: Path) -> None:
     path.write_bytes(b"this is no data base, and long enough to be looked at" * 100)
     with pytest.raises(DamagedError, match="not a database") as caught:

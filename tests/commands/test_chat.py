@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -205,6 +206,21 @@ def test_a_conversation(opened: Opened, typed: Callable[..., Result]) -> None:
     assert opened.backend and opened.backend.closed
 
 
+def test_the_tool_of_a_conversation(
+    opened: Opened, typed: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = script_of(TOKENIZER, PYTHON_START, "2*3", PYTHON_END, "...", "6")
+    opened.model = ScriptedModel(said, scripts=[script_of(TOKENIZER, PYTHON_START, "2*3", PYTHON_END, "!")])
+    monkeypatch.setattr("nanochat.runtime.sandbox.run.reached_isolation", lambda: Isolation.PROCESS)
+    result = typed("/tool", "Hi", "/tool none", "Hi", "/tool python", "/tool hammer", "/tool")
+    assert (result.exit_code, result.stdout) == (0, "6\n!\n"), "what is called has a result, then none"
+    lines = [line for line in result.stderr.splitlines() if line.startswith(("tool", "error"))]
+    assert [line[:30] for line in lines] == [
+        *("tool: calculator", "tool: none", "error: programs of a model would"[:30]),
+        *("error: there is no tool 'hamme", "tool: none"),
+    ]
+
+
 def test_a_conversation_from_a_pipe(run: Run, opened: Opened) -> None:
     result = run("--plain", stdin="Hi\nand\n")
     assert (result.exit_code, result.stdout, result.stderr) == (0, "Tokyo.\nTokyo.\n", "")
@@ -369,9 +385,11 @@ def test_text_from_a_pipe_goes_behind_the_prompt(tmp_path: Path) -> None:
     with Scripted(lambda number: reply).running() as scripted:
         got = shell(tmp_path, "other", "--url", scripted.url, "-p", "Sum it up:", input="é\nlines\n".encode())
         alone = shell(tmp_path, "--url", scripted.url, "-p", "Hi", stdin=subprocess.DEVNULL)
+        untold = shell(tmp_path, "m", "--url", scripted.url, "-p", "Hi", "--json", "--logprobs", "2", input=b"")
     assert (got.returncode, got.stdout, got.stderr) == (0, b"ok^[[2J\n", b"")
     assert (alone.returncode, alone.stdout) == (0, b"ok^[[2J\n")
-    first, second = scripted.requests
+    assert untold.stderr == b"notice: this server sends no log-probabilities\n" and b'"text": "ok' in untold.stdout
+    first, second, _ = scripted.requests
     assert (first["model"], first["messages"][0]["content"]) == ("other", "Sum it up:\n\né\nlines")
     assert (second["model"], second["messages"][0]["content"]) == ("first-model", "Hi")
 
@@ -380,3 +398,36 @@ def test_another_server_is_refused_in_two_lines(tmp_path: Path, run: Run) -> Non
     for args in (["--url", "nonsense"], ["--url", "http://h", "--api-key-env", "NOT_SET_ANYWHERE"]):
         result = run("-p", "Hi", *args)
         assert isinstance(result.exception, UsageError) and result.exception.hint
+
+
+def test_line_by_line_in_a_terminal_with_earlier_lines(tmp_path: Path) -> None:
+    import pty
+
+    whole = {"choices": [{"message": {"content": "well said"}, "finish_reason": "stop"}]}
+    reply = Reply(json.dumps(whole).encode(), headers={"Content-Type": "application/json"})
+    with Scripted(lambda number: reply).running() as scripted:
+        pid, terminal = pty.fork()
+        if pid == 0:
+            words = [sys.executable, "-m", "nanochat", "chat", "--plain", "--url", scripted.url]
+            os.execve(sys.executable, words, {**os.environ, "NANOCHAT_BASE_DIR": str(tmp_path), "TERM": "xterm"})
+        seen = b""
+
+        def until(wanted: bytes, count: int) -> None:
+            nonlocal seen
+            while seen.count(wanted) < count:
+                assert select.select([terminal], [], [], 60)[0], seen
+                seen += os.read(terminal, 65536)
+
+        until(b"> ", 1)
+        os.write(terminal, b"first question\r")
+        until(b"well said", 1)
+        until(b"> ", 2)
+        os.write(terminal, b"\x1b[A\r")  # up: the line before
+        until(b"well said", 2)
+        until(b"> ", 3)
+        os.write(terminal, b"/quit\r")
+        assert os.waitpid(pid, 0)[1] == 0
+        os.close(terminal)
+    assert [request["messages"][-1]["content"] for request in scripted.requests] == ["first question"] * 2
+    history = tmp_path / "chat_history"
+    assert "first question" in history.read_text(encoding="utf-8") and history.stat().st_mode & 0o077 == 0

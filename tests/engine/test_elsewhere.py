@@ -157,6 +157,38 @@ def test_an_answer_that_comes_as_a_whole(serve: Any) -> None:
     assert said(list(backend.ask(Question(messages=(HI,))))) == "Hello"
 
 
+def test_the_speed_of_an_answer_that_comes_as_a_whole(serve: Any) -> None:
+    def slowly(handler: Any) -> None:
+        time.sleep(0.2)
+        body = json.dumps({"choices": [{"message": {"content": "Hi"}}], "usage": {"completion_tokens": 10}}).encode()
+        handler.send_response(200)
+        handler.send_header("Content-Type", "application/json")
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    backend, _ = serve(Reply(b"", act=slowly))
+    end = list(backend.ask(Question(messages=(HI,))))[-1]
+    assert isinstance(end, TurnFinished) and 0 < end.tokens_per_s <= 50
+
+
+def test_a_server_that_knows_no_stream_options(serve: Any) -> None:
+    backend, scripted = serve(Reply(b'{"error": "unknown field: stream_options"}', 400), GOOD)
+    assert said(list(backend.ask(Question(messages=(HI,))))) == "H\u00e9llo"
+    assert ["stream_options" in request for request in scripted.requests] == [True, False]
+
+
+def test_a_server_whose_list_of_models_is_broken(serve: Any) -> None:
+    for reply in (Reply(b"Internal Server Error", 500), Reply(b'{"data": []}'), Reply(b'{"object": "list"}')):
+        backend, scripted = serve(GOOD)
+        scripted.models = reply
+        assert said(list(backend.ask(Question(messages=(HI,))))) == "H\u00e9llo", "it is named, and that is enough"
+        nameless = ServerBackend(scripted.url)
+        with pytest.raises(ServerError, match="does not say which models it has") as caught:
+            nameless.wait(20)
+        assert "name one" in caught.value.hint
+
+
 def test_stopping_closes_the_connection_at_once(serve: Any) -> None:
     gone = threading.Event()
 
@@ -202,6 +234,12 @@ def test_stopping_closes_the_connection_at_once(serve: Any) -> None:
         ((Reply(b"no such model", 404),), "refuses: status 404", "check --url and MODEL"),
         ((Reply(b"", 503, {"Retry-After": "0"}),), "no answer in 3 tries: status 503", "try again later"),
         (
+            (Reply(b'{"detail": "Unexpected fields in the request: {\'top_k\'}"}', 422),),
+            "status 422 \"Unexpected fields in the request: {'top_k'}\"",
+            "not sent: leave out top_k",
+        ),
+        ((Reply(b'{"error": {"message": "pinned to another", "code": 7}}', 400),), "400 'pinned to another'", "MODEL"),
+        (
             (streamed(chunk("a"), {"error": {"message": "out of \x1b memory"}}),),
             r"server failed: .*memory",
             "ask again",
@@ -211,7 +249,7 @@ def test_stopping_closes_the_connection_at_once(serve: Any) -> None:
 )
 def test_what_goes_wrong_is_said_in_two_lines(serve: Any, replies: Any, message: str, hint: str) -> None:
     backend, _ = serve(*replies, key=KEY)
-    session = RemoteSession(backend, SamplingConfig())
+    session = RemoteSession(backend, SamplingConfig(top_k=5))
     with pytest.raises(ServerError, match=message) as caught:
         list(session.ask("Hi"))
     assert hint in caught.value.hint and session.messages == ()

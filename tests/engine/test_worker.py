@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import queue
 import signal
 import subprocess
 import sys
@@ -25,9 +26,10 @@ from nanochat.engine.engine import Engine
 from nanochat.engine.events import ContextTrimmed, TextDelta, Tokens, ToolUsed, TurnFinished, nothing_said
 from nanochat.engine.link import WorkerDied
 from nanochat.engine.load import load_engine
-from nanochat.engine.messages import Ended, Order, Said
+from nanochat.engine.messages import Ended, Order, Said, UseTool
 from nanochat.engine.session import Session
-from nanochat.engine.worker import in_lots
+from nanochat.engine.tools import calculate
+from nanochat.engine.worker import _hand_tool, _Model, _Server, in_lots
 from nanochat.errors import ContextError, ConversationError, MissingError
 from nanochat.runtime.paths import Paths
 from nanochat.tokenizer.conversation import Message
@@ -258,3 +260,18 @@ if __name__ == "__main__":
     while child.is_running() and child.status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < deadline, "it outlives its parent"
         time.sleep(0.02)
+
+
+def test_another_tool_for_the_answers_after_it(base: Path) -> None:
+    server = _Server(queue.SimpleQueue())
+    server._model = model = _Model(order_of(base))
+    server.use_tool(UseTool("none"))
+    model.engine = engine = load_engine(order_of(base).paths, "tiny")[0]
+    assert engine.tool is calculate
+    _hand_tool(model)
+    assert engine.tool is None, "it was wanted while the model was loaded"
+    server.use_tool(UseTool("calculator"))
+    assert engine.tool is calculate
+    worker = Worker(order_of(base))
+    worker.use_tool("none")
+    assert (worker.tool, worker.order.tool) == ("none", "none"), "also of the process that is not there yet"

@@ -15,10 +15,10 @@ from pathlib import Path
 from nanochat.errors import DamagedError, StorageError
 from nanochat.runtime.files import translate_os_errors
 
-VERSION = 1
 BUSY_S = 5.0
 
-_TABLES = """
+_TABLES = (
+    """
 CREATE TABLE chats (
     id INTEGER PRIMARY KEY,
     title TEXT NOT NULL,
@@ -56,7 +56,11 @@ CREATE TRIGGER message_amended AFTER UPDATE OF text ON messages BEGIN
     INSERT INTO words (words, rowid, text) VALUES ('delete', old.id, old.text);
     INSERT INTO words (rowid, text) VALUES (new.id, new.text);
 END;
-"""
+""",
+    "CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;",
+)
+"""What each version of the file has more than the one before it."""
+VERSION = len(_TABLES)
 
 
 def connect(path: Path | None) -> sqlite3.Connection:
@@ -96,8 +100,9 @@ def _prepare(connection: sqlite3.Connection, path: Path | None) -> None:
                 "update nanochat, or move the file away",
             )
         if version < VERSION:
-            for statement in _statements(_TABLES):
-                connection.execute(statement)
+            for script in _TABLES[version:]:
+                for statement in _statements(script):
+                    connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {VERSION}")
 
 

@@ -100,6 +100,18 @@ class ChatStore:
         with self._change() as connection:
             connection.execute("DELETE FROM chats WHERE id = ?", (id,))
 
+    # what the screen remembers
+
+    def setting(self, name: str) -> str:
+        """What was remembered under this name; empty for nothing."""
+        rows = self._read("SELECT value FROM settings WHERE name = ?", name)
+        return str(rows[0][0]) if rows else ""
+
+    def remember(self, name: str, value: str) -> None:
+        """Remember something, in place of what it was."""
+        with self._change() as connection:
+            connection.execute("INSERT OR REPLACE INTO settings (name, value) VALUES (?, ?)", (name, value))
+
     # messages
 
     def tree(self, id: int) -> Tree:

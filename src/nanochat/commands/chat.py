@@ -169,7 +169,12 @@ def _print_answer(events: Iterator[SessionEvent], printer: Printer) -> None:
 def _answer(paths: Paths, model: str | None, config: ChatConfig, question: Question) -> Iterator[SessionEvent]:
     """The events of one answer: of a server, or of an engine in this process, which is there sooner than another."""
     if config.url is not None:
-        yield from _open_backend(paths, model, config).ask(question)
+        told = False
+        for event in _open_backend(paths, model, config).ask(question):
+            told = told or type(event).__name__ == "Tokens"
+            yield event
+        if question.tokens and not told:
+            _notice("this server sends no log-probabilities")
         return
     from nanochat.engine.answering import answer
 
@@ -228,7 +233,7 @@ def _converse(backend: ChatBackend, config: ChatConfig, paths: Paths, printer: P
     backend.start()
     try:
         session = RemoteSession(backend, replace(config, top_logprobs=logprobs or 0), config.system)
-        lines = Lines(session, printer, tokens=logprobs is not None)
+        lines = Lines(session, printer, tokens=logprobs is not None, unsafe_exec=config.unsafe_exec)
         if sys.stdin.isatty():
             click.echo(f"{safe(backend.name)}; /help lists what can be said, /quit leaves", err=True)
             if backend.local and ":base@" in backend.name:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from nanochat.commands.chat_printers import Printer
-from nanochat.config.chat import SamplingConfig
+from nanochat.config.chat import TOOLS, SamplingConfig
 from nanochat.config.fields import options_of
 from nanochat.errors import NanochatError, UsageError
 
@@ -33,12 +33,16 @@ class Lines:
         session: with whom.
         printer: shows answers.
         tokens: whether the printer wants every token.
+        unsafe_exec: whether programs of the model may be run where the sandbox is weak.
     """
 
-    def __init__(self, session: RemoteSession, printer: Printer, *, tokens: bool = False) -> None:
+    def __init__(
+        self, session: RemoteSession, printer: Printer, *, tokens: bool = False, unsafe_exec: bool = False
+    ) -> None:
         self.session = session
         self.printer = printer
         self._wants_tokens = tokens
+        self._unsafe_exec = unsafe_exec
         self._last: TurnFinished | None = None
         self.commands: dict[str, tuple[str, str, Callable[[str], object]]] = {
             "help": ("", "this list", self._help),
@@ -47,6 +51,7 @@ class Lines:
             "system": ("TEXT", "what goes before the first message; none for nothing", self._system),
             "set": ("NAME VALUE", "how to sample; alone: what can be set", self._set),
             "model": ("MODEL", "go on with another model", self._model),
+            "tool": ("NAME", "what the model may call; alone: which that is", self._tool),
             "context": ("", "how full the context is", self._context),
             "stats": ("", "figures of the last answer", self._stats),
             "quit": ("", "leave", self._quit),
@@ -157,6 +162,18 @@ class Lines:
         else:
             for name in backend.models():
                 _tell(f"  {safe(name)}")
+
+    def _tool(self, rest: str) -> None:
+        backend = self.session.backend
+        if rest:
+            if rest not in TOOLS:
+                raise UsageError(f"there is no tool {rest!r}", f"there are {', '.join(TOOLS)}")
+            if rest == "python" and backend.local and not self._unsafe_exec:
+                from nanochat.runtime.sandbox.run import require_isolation
+
+                require_isolation()
+            backend.use_tool(rest)
+        _tell(f"tool: {backend.tool or 'that of the server'}")
 
     def _context(self, rest: str) -> None:
         use = self.session.backend.count(self.session.messages)

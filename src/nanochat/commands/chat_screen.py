@@ -42,44 +42,46 @@ def open_screen(paths: Paths, model: str | None, config: ChatConfig, served: Ser
     gc.disable()  # its cycles cost the first frame 40 ms of 360
     from nanochat.chats.store import FILE
     from nanochat.config.chat_screen import ChatKeysConfig, ChatScreenConfig
+    from nanochat.engine.client import Worker
+    from nanochat.engine.messages import Order
     from nanochat.tui.chat.app import ChatApp
     from nanochat.tui.chat.base import Opening
 
     settings = current_settings()
-    screen = build(ChatScreenConfig, "chat.screen", {}, settings).value
+    screen = build(ChatScreenConfig, "chat.screen", {}, settings)
     keys = build(ChatKeysConfig, "chat.keys", {}, settings).value
 
     def another(name: str | None, rows: int = COMPARED_ROWS) -> ChatBackend:
         if served is not None:
             return served(name)
-        from nanochat.engine.client import Worker
-        from nanochat.engine.messages import Order
-
         threads = 0 if rows > COMPARED_ROWS else max(1, (os.cpu_count() or 1) // 2)  # they compute at the same time
         order = Order(paths=paths, selector=name, device=config.device, dtype=config.dtype, rows=rows, threads=threads)
         return Worker(replace(order, tool=config.tool))
 
+    backend = another(model, ROWS)
+
+    def on_shown() -> None:
+        if isinstance(backend, Worker):
+            backend.order = replace(backend.order, selector=_place(paths, model))
+        gc.freeze()  # what the first frame needed stays; from now on the collector looks at the rest
+        gc.enable()
+
     opening = Opening(
-        backend=another(model if served else _place(paths, model), ROWS),
+        backend=backend,
         another=another,
         config=config,
         system=config.system or "",
         store=paths.base / FILE,
         keymap=keys.chosen,
-        theme=screen.theme,
-        on_shown=_collect_again,
+        theme="" if screen.origins["theme"].kind == "default" else screen.value.theme,
+        unsafe_exec=config.unsafe_exec,
+        on_shown=on_shown,
     )
     app = ChatApp(opening)
     with _screen_of_its_own():
         app.run()
     if app.return_code:  # it broke: Textual has printed the trace
         raise SystemExit(app.return_code)
-
-
-def _collect_again() -> None:
-    """What the first frame needed stays; from now on the collector looks at the rest."""
-    gc.freeze()
-    gc.enable()
 
 
 @contextmanager

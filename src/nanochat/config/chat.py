@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from nanochat.config.fields import option
 from nanochat.errors import UsageError
 
 ToolName = Literal["calculator", "python", "none"]
+TOOLS: tuple[ToolName, ...] = get_args(ToolName)
 
 MAX_STOPS = 16
 MAX_TOP_LOGPROBS = 64

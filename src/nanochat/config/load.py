@@ -14,7 +14,6 @@ Tables are checked when the files are read, keys when their section is used.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -211,13 +210,18 @@ def _from_file(spec: OptionSpec, section: str, path: Path, given: Any) -> tuple[
 
 def _read_toml(path: Path) -> dict[str, Any] | None:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        text = path.read_text(encoding="utf-8-sig")
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise StorageError(f"cannot read {path}: {error.strerror}", f"make {path} readable") from None
     except UnicodeDecodeError:
         raise UsageError(f"{path} is not UTF-8 text", f"save {path} as UTF-8") from None
+
+    import tomllib  # 3 ms, only where there is a file
+
+    try:
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path} is not valid TOML: {error}", f"edit {path}") from None
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from nanochat.config.chat import SamplingConfig
+from nanochat.config.chat import SamplingConfig, ToolName
 from nanochat.engine.events import SessionEvent, Token
 from nanochat.errors import UsageError
 from nanochat.tokenizer.conversation import Message
@@ -149,6 +149,11 @@ class ChatBackend(Protocol):
         """Whether the model is ours."""
         ...
 
+    @property
+    def tool(self) -> ToolName | None:
+        """What it may call; None where that is another server's business."""
+        ...
+
     def start(self) -> None:
         """Begin to load; returns at once."""
         ...
@@ -206,6 +211,14 @@ class ChatBackend(Protocol):
 
         Raises:
             NanochatError: it is known that there is no such model; nothing has changed.
+        """
+        ...
+
+    def use_tool(self, tool: ToolName) -> None:
+        """Let the model call this from the next answer on.
+
+        Raises:
+            UsageError: the model is another server's.
         """
         ...
 

@@ -11,11 +11,11 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from nanochat.config.chat import SamplingConfig
+from nanochat.config.chat import SamplingConfig, ToolName
 from nanochat.engine.backend import ChatBackend, ContextUse, Examination, Loaded, Question
 from nanochat.engine.events import ContextTrimmed, SessionEvent, TextDelta, TurnFinished
 from nanochat.engine.link import Link, WorkerReply
-from nanochat.engine.messages import Ask, Count, Examine, Order, Wanted
+from nanochat.engine.messages import Ask, Count, Examine, Order, UseTool, Wanted
 from nanochat.errors import NanochatError
 from nanochat.tokenizer.conversation import Message
 
@@ -34,6 +34,11 @@ class Worker:
         self._link: Link | None = None
         self._lock = threading.Lock()
         self._numbers = 0
+
+    @property
+    def tool(self) -> ToolName:
+        """What the model may call."""
+        return self.order.tool
 
     @property
     def name(self) -> str:
@@ -107,6 +112,13 @@ class Worker:
             elif self._link:
                 self._link.load(self.order)
         self._alive()
+
+    def use_tool(self, tool: ToolName) -> None:
+        """Let the model call this from the next answer on, of this process and of those after it."""
+        with self._lock:
+            self.order = replace(self.order, tool=tool)
+            if self._link:
+                self._link.send(UseTool(tool))
 
     def close(self) -> None:
         """End the process."""

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 
+from nanochat.config.chat import ToolName
 from nanochat.engine.backend import ContextUse, Examination, Loaded, Question
 from nanochat.engine.events import SessionEvent
 from nanochat.engine.wire import SampleChunks, request_body
@@ -36,6 +37,7 @@ class ServerBackend:
     """
 
     local = False
+    tool = None
 
     def __init__(self, url: str, model: str = "", key: str = "", key_name: str = "OPENAI_API_KEY") -> None:
         self.address = Address(url=url, key=key, key_name=key_name, model_flag="MODEL")
@@ -116,6 +118,14 @@ class ServerBackend:
         """Ask another model of this server from now on."""
         self.model = model
 
+    def use_tool(self, tool: ToolName) -> None:
+        """Refused: what a server's model may call is the server's business.
+
+        Raises:
+            UsageError: always.
+        """
+        raise UsageError("another server's model calls no tools of this chat", _REFUSED_HINT)
+
     def close(self) -> None:
         """Nothing to let go of: answers have connections of their own."""
 
@@ -124,7 +134,9 @@ class ServerBackend:
         try:
             listed = self.models()
             if not self.model and not listed:
-                raise ServerError(f"{self.address.base} lists no models", "name one: nanochat chat MODEL --url ...")
+                raise ServerError(
+                    f"{self.address.base} does not say which models it has", "name one: nanochat chat MODEL --url ..."
+                )
             self.model = self.model or listed[0]
         except NanochatError as error:
             self._failed = error

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from nanochat.engine.steps import StopReason
 from nanochat.tokenizer.conversation import Message
+
+if TYPE_CHECKING:
+    from nanochat.engine.steps import StopReason
 
 
 @dataclass(frozen=True, slots=True)

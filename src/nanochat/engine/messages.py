@@ -45,6 +45,13 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True)
+class UseTool:
+    """What the model may call from the next answer on."""
+
+    tool: ToolName
+
+
+@dataclass(frozen=True, slots=True)
 class Ask:
     """Answer a question."""
 
@@ -78,7 +85,7 @@ class Stop:
 
 
 Wanted = Ask | Count | Examine
-ToWorker = Load | Wanted | Stop
+ToWorker = Load | UseTool | Wanted | Stop
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ class SampleChunks:
         self._first_at = 0.0
         self._text = ""
         self._pieces = 0  # what counts as tokens where the server does not say
+        self._chunks = 0
         self._usage: Mapping[str, Any] = {}
         self._reason: StopReason | None = None
 
@@ -45,6 +46,7 @@ class SampleChunks:
         if text or tokens:
             self._first_at = self._first_at or time.perf_counter()
             self._pieces += len(tokens) or 1
+            self._chunks += 1
         if tokens:
             yield Tokens(tokens, self.number)
         if isinstance(text, str) and text:
@@ -60,10 +62,14 @@ class SampleChunks:
         now = time.perf_counter()
         first_at = self._first_at or now
         tokens = _whole(self._usage.get("completion_tokens")) or self._pieces
+        if self._chunks == 1:  # it came as a whole: nobody knows when its first token was there
+            speed = tokens / (now - self._began)
+        else:
+            speed = (tokens - 1) / (now - first_at) if tokens > 1 and now > first_at else 0.0
         return TurnFinished(
             text=self._text,
             tokens=tokens,
-            tokens_per_s=(tokens - 1) / (now - first_at) if tokens > 1 and now > first_at else 0.0,
+            tokens_per_s=speed,
             stop_reason=self._reason or otherwise,
             time_to_first_token_s=first_at - self._began if self._first_at else 0.0,
             prompt_tokens=_whole(self._usage.get("prompt_tokens")),

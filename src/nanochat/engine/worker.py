@@ -15,7 +15,7 @@ import traceback
 from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,6 +33,7 @@ from nanochat.engine.messages import (
     Ready,
     Said,
     Stop,
+    UseTool,
     Wanted,
 )
 from nanochat.errors import NanochatError
@@ -64,6 +65,8 @@ def main(pipe: Connection, log: Path | None) -> None:
             server.load(message)
         elif isinstance(message, Stop):
             server.stop(message)
+        elif isinstance(message, UseTool):
+            server.use_tool(message)
         else:
             server.begin(message)
 
@@ -129,6 +132,12 @@ class _Server:
         """Load a model in the background; what is asked from now on is for it."""
         self._model = _Model(message.order)
         threading.Thread(target=self._load, args=(message.number, self._model), daemon=True).start()
+
+    def use_tool(self, message: UseTool) -> None:
+        """Answers that begin from now on may call this."""
+        assert self._model is not None
+        self._model.order = replace(self._model.order, tool=message.tool)
+        _hand_tool(self._model)
 
     def begin(self, wanted: Wanted) -> None:
         """Do something in a new thread."""
@@ -202,8 +211,16 @@ def _load(model: _Model) -> Loaded:
     model.engine, checkpoint = load_engine(
         order.paths, order.selector, device, dtype, notices.append, rows=order.rows, tool=order.tool
     )
+    _hand_tool(model)  # another one may have been wanted meanwhile
     said = str(dtype or model.engine.model.compute_dtype).removeprefix("torch.")
     return Loaded(describe_place(checkpoint.path), device, said, model.engine.context, tuple(notices))
+
+
+def _hand_tool(model: _Model) -> None:
+    from nanochat.engine.load import pick_tool
+
+    if model.engine:
+        model.engine.tool = pick_tool(model.order.tool)
 
 
 def _failed(number: int | None, error: BaseException) -> Failed:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -86,6 +85,8 @@ def atomic_write_json(path: Path, value: Any) -> None:
 
 def sha256_file(path: Path) -> str:
     """Hexadecimal SHA-256 of a file, read in 1 MiB pieces."""
+    import hashlib
+
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):

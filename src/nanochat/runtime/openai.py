@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,10 +79,13 @@ class Address:
             f"nothing answers at {self.base} ({self.clean(error)})", "start the server, or leave out --url"
         )
 
-    def refusal(self, status: int, data: bytes) -> ServerError:
-        """An answer that another try cannot mend."""
-        said = " ".join(data[:200].decode("utf-8", "replace").split())
+    def refusal(self, status: int, data: bytes, sent: Iterable[str] = ()) -> ServerError:
+        """An answer that another try cannot mend; `sent` are the fields of the request that can be done without."""
+        said = " ".join(_complaint(data)[:200].split())
+        unknown = [name for name in sent if name in said]
         hint = f"set {self.key_name}" if status in (401, 403) else f"check --url and {self.model_flag}"
+        if unknown:
+            hint = f"what is left as it is by default is not sent: leave out {', '.join(unknown)}"
         return ServerError(f"{self.base} refuses: status {status} {self.clean(ascii(said))}", hint)
 
     def exhausted(self, trouble: str) -> ServerError:
@@ -194,6 +197,14 @@ class Server:
                 if time.monotonic() > deadline:
                     raise httpx2.ReadTimeout(f"the answer took more than {self._timeout_s:g} s")
             return response.status_code, data, asked_wait_s(response.headers)
+
+
+def _complaint(data: bytes) -> str:
+    """What is wrong, in the words of the server: in the places where servers put it, else the whole body."""
+    value: Any = json_object(data)
+    for name in ("error", "detail", "message"):
+        value = value.get(name, value) if isinstance(value, dict) else value
+    return value if isinstance(value, str) else data.decode("utf-8", "replace")
 
 
 def model_names(listed: Mapping[str, Any]) -> tuple[str, ...]:

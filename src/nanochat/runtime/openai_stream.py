@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 CONNECT_S = 10.0
 SILENCE_S = 600.0  # between two words: a slow server may read a long prompt for minutes, and a person can stop it
 LIST_S = 20.0
+USAGE = "stream_options"
+OPTIONAL = ("top_k", "top_p", "min_p", "repetition_penalty", "seed", "logprobs", "top_logprobs")
+"""Fields of a request that some servers do not know, and that are sent only where somebody wanted them."""
 
 
 class Chunks:
@@ -136,8 +139,11 @@ class Chunks:
                     ) from None
                 continue
             trouble = f"status {response.status_code}"
+            if USAGE in body and USAGE.encode() in data:  # an older server; figures are counted here then
+                body = {name: value for name, value in body.items() if name != USAGE}
+                continue
             if not passes(response.status_code):
-                raise self._address.refusal(response.status_code, data)
+                raise self._address.refusal(response.status_code, data, [name for name in OPTIONAL if name in body])
             if attempt < TRIES - 1:
                 await asyncio.sleep(asked_wait_s(response.headers))
         raise self._address.exhausted(trouble)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from chat_pilot import command, contents, long_chat, notices, opened, quiet, run, screen, send, until
 from scripted_chat import PLACE, ScriptedBackend, killed
+from textual.css.stylesheet import Stylesheet
 
 from nanochat.chats.store import ChatStore
 from nanochat.config.chat import SamplingConfig
 from nanochat.config.chat_screen import ChatKeysConfig
+from nanochat.engine.events import TextDelta
 from nanochat.errors import MissingError
 from nanochat.tui.chat.app import ChatApp
 from nanochat.tui.chat.prompt import Prompt
@@ -23,7 +26,8 @@ from nanochat.tui.chat.turn import Turn
 
 
 def test_it_starts_without_anything_heavy() -> None:
-    heavy = "torch", "numpy", "pyarrow", "httpx2", "markdown_it", "pygments"
+    heavy = "torch", "numpy", "pyarrow", "httpx2", "markdown_it", "pygments", "psutil", "tomllib", "hashlib"
+    heavy += "nanochat.checkpoints.selector", "nanochat.tokenizer.tokenizer", "multiprocessing.resource_tracker"
     code = (
         "import sys, nanochat.tui.chat.app, nanochat.engine.client, nanochat.commands.chat_screen;"
         f" print(*set({heavy}) & set(sys.modules))"
@@ -80,6 +84,16 @@ def test_a_conversation_is_shown_kept_and_what_was_asked_is_sent() -> None:
             assert kept.figures["stop_reason"] == "stop" and kept.model == PLACE
             assert kept.message.parts[1].text == "12*3"
             assert app.transcript.turns[1].text.replace("\n", "") == "It is **thirty-six**.Sure."
+
+    run(test())
+
+
+def test_what_is_kept_is_shown_where_the_stream_said_something_else() -> None:
+    async def test() -> None:
+        async with opened(ScriptedBackend([["It is ", TextDelta("a ghost"), "**so**."]])) as (app, pilot):
+            await send(app, pilot, "Hi")
+            assert contents(app)[1] == "It is **so**."
+            assert "It is so." in screen(app) and "ghost" not in screen(app)
 
     run(test())
 
@@ -445,6 +459,110 @@ def test_every_command_runs_with_and_without_words(tmp_path: Path, monkeypatch: 
     run(test())
 
 
+def test_the_tool_is_said_and_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def weak() -> None:
+        raise MissingError("isolation is weak", "docs/sandbox.md")
+
+    monkeypatch.setattr("nanochat.runtime.sandbox.run.require_isolation", weak)
+    backend = ScriptedBackend([["It is ", ("6*7", "42"), "."]])
+    compared: list[ScriptedBackend] = []
+
+    def another(name: str) -> ScriptedBackend:
+        compared.append(ScriptedBackend(place=name))
+        return compared[-1]
+
+    async def test() -> None:
+        async with opened(backend, (130, 30), another=another) as (app, pilot):
+            await command(app, pilot, "/tool")
+            assert "tool: calculator (sums and counts letters); /tool takes calculator" in notices(app)
+            assert "tool: calculator" in screen(app).replace(notices(app), "")
+            await command(app, pilot, "/tool python")
+            await until(pilot, lambda: "isolation is weak" in notices(app))
+            await command(app, pilot, "/tool hammer")
+            assert backend.tool == "calculator" and "there is no tool 'hammer'" in notices(app)
+            await command(app, pilot, "/tool off")
+            assert backend.tool == "none" and "may call: none" in notices(app)
+            await send(app, pilot, "6*7?")
+            await command(app, pilot, "/tool open")
+            assert "expression" in screen(app)
+            await command(app, pilot, "/tool fold")
+            assert "expression" not in screen(app)
+            await command(app, pilot, "/compare tiny:base@10")
+            assert [each.tool for each in compared] == ["none"]
+
+    async def elsewhere() -> None:
+        async with opened(ScriptedBackend(local=False), unsafe_exec=True) as (app, pilot):
+            await command(app, pilot, "/tool")
+            await command(app, pilot, "/tool python")
+            assert "the server's business" in notices(app) and "calls no tools of this chat" in notices(app)
+
+    run(test())
+    run(elsewhere())
+
+
+def test_a_theme_is_remembered_unless_the_configuration_has_one(tmp_path: Path) -> None:
+    path = tmp_path / "chats.sqlite3"
+
+    async def test() -> None:
+        async with opened(store=path) as (app, pilot):
+            assert app.theme == "dark"
+            await command(app, pilot, "/theme")
+            await command(app, pilot, "/theme nothing")
+            assert app.theme == "light" and "there is no theme 'nothing'" in notices(app)
+        async with opened(store=path) as (app, pilot):
+            assert app.theme == "light" and app.screen.styles.background.brightness > 0.5
+            app.store.remember("theme", "gone")
+        async with opened(store=path) as (app, pilot):
+            assert app.theme == "dark"
+        async with opened(store=path, theme="nord") as (app, pilot):
+            assert app.theme == "nord"
+            await command(app, pilot, "/theme light")
+            assert "the configuration says theme = 'nord'" in notices(app)
+
+    run(test())
+
+
+def test_the_first_frame_reads_the_style_sheet_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+    once = Stylesheet.reparse
+    monkeypatch.setattr(Stylesheet, "reparse", lambda self: (read.append(1), once(self))[1])
+
+    async def test() -> None:
+        async with opened(theme="light") as (app, pilot):
+            await pilot.pause()
+            assert not read and app.screen.styles.background.brightness > 0.5 and "Ask something" in screen(app)
+            await command(app, pilot, "/theme dark")
+            await pilot.pause()
+            assert read and app.screen.styles.background.brightness < 0.5
+
+    run(test())
+
+
+def test_every_key_reaches_its_action() -> None:
+    done: list[str] = []
+
+    def note(id: str) -> Callable[..., None]:
+        return lambda *_: done.append(id)
+
+    async def test() -> None:
+        async with opened() as (app, pilot):
+            await send(app, pilot, "Hi")
+            for key in KEYS:
+                name = "action_" + key.does.partition("(")[0]
+                place = app.prompt if key.where == "prompt" else app
+                setattr(place, name, note(key.id))
+                for one in key.keys.split(","):
+                    (app.transcript.turns[1] if key.where == "message" else app.prompt).focus()
+                    await pilot.pause()
+                    done.clear()
+                    await pilot.press(one)
+                    await pilot.pause()
+                    assert done == [key.id], (key.id, one, done)
+                delattr(place, name)
+
+    run(test())
+
+
 def test_keys_are_remapped() -> None:
     async def test() -> None:
         async with opened(keymap={"help": "f9", "send": "f8", "newline": "enter"}) as (app, pilot):
@@ -478,7 +596,7 @@ def test_foreign_text_does_not_act() -> None:
     async def test() -> None:
         async with opened(backend, (120, 40), system=evil) as (app, pilot):
             await send(app, pilot, evil)
-            await command(app, pilot, "/tool on")
+            await command(app, pilot, "/tool open")
             for line in ("/tree", "/side", "/stats", "/model", "/load", "/search loud", "/logprobs"):
                 await command(app, pilot, line)
                 text = screen(app)

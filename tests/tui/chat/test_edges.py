@@ -14,6 +14,7 @@ from scripted_chat import PLACE, ScriptedBackend, collected
 from nanochat.chats.store import ChatStore
 from nanochat.commands import chat_screen, watch
 from nanochat.config.chat import ChatConfig
+from nanochat.config.load import Origin
 from nanochat.tokenizer.conversation import Message
 from nanochat.tui.chat.app import ChatApp
 from nanochat.tui.chat.compare import Compare
@@ -225,7 +226,13 @@ def test_a_screen_that_broke_is_no_success(code: int, tmp_path: Path, monkeypatc
     monkeypatch.setattr(watch, "sys", SimpleNamespace(stdin=terminal, stdout=terminal))
     monkeypatch.setattr(watch, "_find", lambda paths, model: SimpleNamespace(folder=tmp_path))
     monkeypatch.setattr(chat_screen, "current_settings", dict)
-    monkeypatch.setattr(chat_screen, "build", lambda kind, *_: SimpleNamespace(value=kind()))
+    monkeypatch.setattr(
+        chat_screen,
+        "build",
+        lambda kind, *_: SimpleNamespace(
+            value=kind(), origins=dict.fromkeys(kind.__dataclass_fields__, Origin("default"))
+        ),
+    )
     monkeypatch.setenv("TERM", "xterm")
     paths = SimpleNamespace(base=tmp_path, models=tmp_path)
     for work in (

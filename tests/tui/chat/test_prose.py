@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 import time
+from typing import Any
 
+import pyte
 import pytest
 from rich.cells import cell_len
 from rich.console import Console
@@ -12,6 +14,7 @@ from rich.style import Style
 from rich.theme import Theme
 
 from nanochat.runtime.safe_text import safe_text
+from nanochat.tui.chat.cards import Said, ToolCard
 from nanochat.tui.chat.prose import PIECE_LINES, WHOLE_LINES, Prose
 from nanochat.tui.chat.styles import COMPONENTS, Styles
 
@@ -130,6 +133,30 @@ def test_nothing_in_it_acts(seed: int) -> None:
         assert shown == safe_text(shown), repr(shown)
         assert not any(segment.control for segment in strip)
         assert not any(segment.style and (segment.style.link or segment.style.meta) for segment in strip)
+
+
+class Recorder:
+    """A terminal that notes everything it is told to do but to show text in colours."""
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *_, **__: name in ("draw", "select_graphic_rendition") or self.done.append(name)
+
+
+def test_a_terminal_only_shows_what_a_model_says() -> None:
+    rng, recorder = random.Random(3), Recorder()
+    terminal = pyte.Stream(recorder)
+    console = Console(color_system="truecolor", force_terminal=True, width=60)
+    for _ in range(80):
+        text = "".join(rng.choice((*HOSTILE, *PARTS)) for _ in range(rng.randint(1, 12)))
+        card = ToolCard(text, text)
+        card.open = rng.random() < 0.5
+        for item in (in_pieces(text, rng), card, Said(text)):
+            for strip in item.lines(58, STYLES):
+                terminal.feed(strip.render(console))
+        assert not recorder.done, (recorder.done, text)
 
 
 def test_what_looks_like_markup_is_shown_as_it_stands() -> None:

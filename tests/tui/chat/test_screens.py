@@ -39,7 +39,9 @@ def test_the_best_of_some_samples_is_picked_and_all_are_kept() -> None:
             await until(pilot, lambda: "answer 4" in screen(app))
             await pilot.press("tab", "enter")
             await pilot.pause()
-            assert len(app.talk.tree) == 9 and app.prompt is not None
+            assert len(app.talk.tree) == 9
+            await pilot.press("e")
+            assert app.prompt.has_focus and app.prompt.text == "e", "what is typed next is the next question"
 
     run(test())
 
@@ -87,6 +89,7 @@ def test_side_by_side_along_the_checkpoints() -> None:
             await pilot.pause()
             assert contents(app) == ["Who?", "said"] and app.talk.path[1].model == PLACE
             assert app.talk.path[1].rating == 1 and all(backend.closed for backend in made)
+            assert app.prompt.has_focus
 
     run(test())
 

@@ -1,4 +1,6 @@
-"""The whole command in a real terminal, with a model that says random bytes: start, chat, stop, fork, resize, quit."""
+"""The whole command in a real terminal, with a model that says random bytes: start, chat, stop, fork, a model that is
+killed, resize, quit.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from doubles import random_model, tiny_tokenizer
@@ -91,6 +94,15 @@ def test_in_a_terminal(tmux: Tmux, base: Path) -> None:
     until("[ 2 of 2 ]")
     tmux("send-keys", "Escape")
     until("stopped")
+    tmux("send-keys", "third", "Enter")
+    until("answering")
+    (pane,) = (psutil.Process(int(line)) for line in tmux("list-panes", "-F", "#{pane_pid}").split())
+    (child,) = (one for one in pane.children(recursive=True) if "spawn_main" in " ".join(one.cmdline()))
+    child.kill()
+    screen = until("ended (signal 9)")
+    assert screen.count("third") >= 2, "the question, and the prompt that has its text back"
+    tmux("send-keys", "C-c")
+    until("once more leaves")
     tmux("resize-window", "-x", "64", "-y", "20")
     time.sleep(0.5)
     lines = seen().splitlines()
@@ -104,6 +116,7 @@ def test_in_a_terminal(tmux: Tmux, base: Path) -> None:
     store = ChatStore(base / FILE)
     (chat,) = store.chats()
     texts = [(node.message.role, node.figures.get("stop_reason")) for node in store.tree(chat.id).nodes.values()]
-    assert chat.title == "first line" and len(texts) == 5, json.dumps(texts)
-    assert [reason for _, reason in texts][3:] == ["cancelled", "cancelled"]
+    reasons = [reason for role, reason in texts if role == "assistant"]
+    assert chat.title == "first line" and reasons[:3] == ["length", "cancelled", "cancelled"], json.dumps(texts)
+    assert reasons[3:] in (["broken"], []), "nothing, where it was killed before its first word"
     store.close()

@@ -94,6 +94,7 @@ class Answering(ChatBase):
         self.show_branches()
 
     def _begin(self, question: Question) -> Asking:
+        self.start_helper()  # this may be sooner than the first frame: keys that were typed ahead
         if self.trouble is not None:  # it is started anew
             self.load()
         return Asking(self.backend, question)

@@ -72,13 +72,14 @@ class ChatApp(Doing):
         self.begin_ticking()
         for line in self.notice_lines:
             self.notify(safe_line(line), severity="warning", timeout=8, markup=False)
-        self.run_worker(self.transcript.show(self.talk), group="show", exclusive=True)
         self.call_after_refresh(self.go_on)
 
     async def go_on(self) -> None:
         """What the first frame has not waited for."""
         if self.opening.on_shown is not None:
             self.opening.on_shown()
+        self.talk.model = self.backend.name
+        self.start_helper()
         self.load()
         await self.query_one("#middle").mount(Branches(id="branches"), before=0)
         await self.side.fill()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from multiprocessing.resource_tracker import ensure_running
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -45,7 +46,8 @@ class Opening:
         system: text before the first message.
         store: the file of conversations; None keeps none.
         keymap: keys by the id of what they do.
-        theme: name of the colours.
+        theme: name of the colours; empty for those that were chosen last.
+        unsafe_exec: whether programs of the model may be run where the sandbox is weak.
         notice: a line to begin with: why conversations are not kept.
         on_shown: called when the first frame stands.
     """
@@ -56,7 +58,8 @@ class Opening:
     system: str = ""
     store: Path | None = None
     keymap: Mapping[str, str] | None = None
-    theme: str = "dark"
+    theme: str = ""
+    unsafe_exec: bool = False
     notice: str = ""
     on_shown: Callable[[], None] | None = None
 
@@ -71,8 +74,6 @@ class ChatBase(Telling, App[None]):
     def __init__(self, opening: Opening) -> None:
         super().__init__()
         teach()
-        # Python starts this helper with the first process and hands it stderr, which the screen is going to replace.
-        ensure_running()
         self.opening = opening
         self.backend = opening.backend
         self.notice_lines = [opening.notice] if opening.notice else []
@@ -87,7 +88,9 @@ class ChatBase(Telling, App[None]):
         self._by_itself = False  # whether nobody but the model has wanted plain text
         for theme in THEMES:
             self.register_theme(theme)
-        self.theme = opening.theme if opening.theme in self.available_themes else THEMES[0].name
+        wanted = opening.theme or self._remembered("theme")
+        self.theme = self._colours = wanted if wanted in self.available_themes else THEMES[0].name
+        self.stylesheet.set_variables(self.get_css_variables())
         self.set_keymap(dict(opening.keymap or {}))
 
     # parts
@@ -139,13 +142,29 @@ class ChatBase(Telling, App[None]):
         left.truncate(max(1, width - right.cell_len - 1), overflow="ellipsis")
         head = Text.assemble(left, " " * max(1, width - left.cell_len - right.cell_len), right, no_wrap=True)
         self.screen_stack[0].query_one("#head", Static).update(head)
-        self.side.show_model(loaded, self.backend.name, self.trouble.message if self.trouble else "")
+        wrong = self.trouble.message if self.trouble else ""
+        self.side.show_model(loaded, self.backend.name, wrong, self.backend.tool)
         self.side.show_context(self.use)
         trouble = self.screen_stack[0].query_one("#trouble", Static)
         trouble.display = self.trouble is not None and self.loaded is None
         if self.trouble is not None:
             lines = [safe_line(line) for line in (self.trouble.message, self.trouble.hint) if line]
             trouble.update(Text("\n".join(lines), "bold"))
+
+    # as it starts
+
+    def refresh_css(self, animate: bool = True) -> None:
+        """Other colours. Textual asks for them once as it starts too, and the style sheet has been read with them."""
+        if self._colours != self.theme:
+            super().refresh_css(animate)
+        self._colours = ""
+
+    def start_helper(self) -> None:
+        """Python starts it with the first process, and hands it stderr, which must be a file: the screen's is none."""
+        from multiprocessing.resource_tracker import ensure_running
+
+        with contextlib.redirect_stderr(sys.__stderr__):
+            ensure_running()
 
     # work that takes time
 
@@ -246,6 +265,11 @@ class ChatBase(Telling, App[None]):
         self.in_thread(lambda: backend.count(messages), then, "count")
 
     # within
+
+    def _remembered(self, name: str) -> str:
+        with contextlib.suppress(NanochatError):  # the file broke meanwhile: what asks for more of it says so
+            return self.store.setting(name)
+        return ""
 
     def _open_store(self, path: Path | None) -> ChatStore:
         try:

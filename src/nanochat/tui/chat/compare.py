@@ -171,11 +171,9 @@ class Compare(ModalScreen[Answer | None]):
             backend.close()
 
     def _tell(self) -> None:
-        follows = "following the run; f stops that" if self._following else "f follows a run in training"
-        keys = f"Tab: pane   [ ]: its checkpoint   Enter keeps its answer   a asks again   {follows}"
-        self.query_one("#about", Static).update(
-            Text(f"{keys}   Esc goes back", "dim", no_wrap=True, overflow="ellipsis")
-        )
+        follows = "following; f stops that" if self._following else "f follows a run"
+        keys = f"Tab pane   [ ] its checkpoint   Enter keeps it   a asks again   {follows}   s stops   Esc back"
+        self.query_one("#about", Static).update(Text(keys, "dim"))
 
 
 def _checkpoint(name: str, known: Sequence[str]) -> str:

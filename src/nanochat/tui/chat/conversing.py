@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from nanochat.chats.tree import Chat, Node, spoken
+from nanochat.config.chat import TOOLS, ToolName
 from nanochat.errors import NanochatError, UsageError
 from nanochat.runtime.files import translate_os_errors
 from nanochat.tui.chat.answering import Answering
@@ -12,6 +13,13 @@ from nanochat.tui.chat.side import SPECS, changed, field_of, setting_name, turns
 from nanochat.tui.chat.turn import Turn, figures_line
 
 MAX_READ_BYTES = 1_000_000  # of a prompt
+TOOL_WORDS = {
+    "calculator": "sums and counts letters",
+    "python": "runs programs in the sandbox",
+    "none": "it calls nothing",
+    "open": "show what was called",
+    "fold": "a line for each call",
+}
 
 
 class Conversing(Answering):
@@ -173,11 +181,28 @@ class Conversing(Answering):
         self.say(f"{use.used:,} of {use.limit:,} tokens ({use.used / use.limit:.0%}){gone}")
 
     def do_tool(self, rest: str = "") -> None:
-        """Open or fold the calls of tools."""
-        if rest not in ("", "on", "off"):
-            raise UsageError(f"/tool takes on or off, not {rest!r}", "/tool on")
-        if not [turn.fold({"on": True, "off": False}.get(rest)) for turn in self.transcript.turns].count(True):
-            self.say("no tool was called in this conversation")
+        """Say or change what the model may call; open or fold its calls."""
+        rest = {"off": "none"}.get(rest, rest)
+        if rest in ("open", "fold"):
+            if not [turn.fold(rest == "open") for turn in self.transcript.turns].count(True):
+                self.say("no tool was called in this conversation")
+        elif not rest:
+            tool = self.backend.tool
+            present = "tools are the server's business" if tool is None else f"tool: {tool} ({TOOL_WORDS[tool]})"
+            self.say(f"{present}; /tool takes {', '.join(TOOL_WORDS)}")
+        elif rest not in TOOLS:
+            raise UsageError(f"there is no tool {rest!r}", f"/tool takes {', '.join(TOOL_WORDS)}")
+        elif rest == "python" and self.backend.local and not self.opening.unsafe_exec:
+            from nanochat.runtime.sandbox.run import require_isolation
+
+            self.in_thread(require_isolation, lambda _: self._use_tool("python"), "tool")
+        else:
+            self._use_tool(rest)
+
+    def _use_tool(self, tool: ToolName) -> None:
+        self.backend.use_tool(tool)
+        self.show_head()
+        self.say(f"from the next answer on the model may call: {tool} ({TOOL_WORDS[tool]})")
 
     def do_bpb(self, rest: str) -> None:
         """Bits per byte of a file or of the last answer."""

@@ -9,7 +9,6 @@ import contextlib
 import os
 import re
 import shlex
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from pathlib import Path
 from nanochat.chats.export import FORMATS
 from nanochat.chats.tree import spoken
 from nanochat.errors import NanochatError, UsageError
-from nanochat.tui.chat.conversing import path_of
+from nanochat.tui.chat.conversing import TOOL_WORDS, path_of
 from nanochat.tui.chat.registry import Command, find, matching, nearest
 from nanochat.tui.chat.showing import Showing
 from nanochat.tui.chat.side import SPECS, setting_name
@@ -97,8 +96,8 @@ class Doing(Showing):
             return [(name, f"*{suffix}") for name, suffix in FORMATS.items()]
         if command.completes == "theme":
             return [(name, "") for name in sorted(self.available_themes)]
-        if command.completes == "on":
-            return [("on", "open"), ("off", "folded")]
+        if command.completes == "tool":
+            return list(TOOL_WORDS.items())
         return _files(word) if command.completes == "file" else []
 
     # keys
@@ -147,6 +146,8 @@ class Doing(Showing):
         except ValueError as error:
             self.say(f"{wanted} is no command: {error}; set EDITOR", "error")
             return
+        import tempfile
+
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "prompt.md"
             path.write_text(self.prompt.whole, encoding="utf-8")

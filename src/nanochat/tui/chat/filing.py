@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nanochat.chats.export import FORMATS, export
-from nanochat.chats.importing import chats_from_json
-from nanochat.chats.search import Hit, search
 from nanochat.chats.tree import Node, spoken
 from nanochat.errors import NanochatError, UsageError
 from nanochat.runtime.files import atomic_write_bytes, translate_os_errors
 from nanochat.runtime.safe_text import safe_line, safe_text
 from nanochat.tui.chat.conversing import Conversing, path_of, read_text
+
+if TYPE_CHECKING:
+    from nanochat.chats.search import Hit
 
 MAX_IMPORT_BYTES = 100_000_000
 
@@ -70,6 +72,8 @@ class Filing(Conversing):
 
     async def do_import(self, rest: str) -> None:
         """Read conversations from JSON."""
+        from nanochat.chats.importing import chats_from_json
+
         made = chats_from_json(self.store, read_text(rest, MAX_IMPORT_BYTES), Path(rest).name)
         if made:
             self.leave_answer()
@@ -122,6 +126,7 @@ class Filing(Conversing):
 
     def do_search(self, rest: str) -> None:
         """Find messages."""
+        from nanochat.chats.search import search
         from nanochat.tui.chat.lists import hit_lines
         from nanochat.tui.chat.picker import Picker
 

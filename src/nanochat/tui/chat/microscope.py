@@ -102,14 +102,13 @@ class Microscope(ModalScreen[tuple[int, ...] | None]):
         self._ready()
 
     def _ready(self) -> None:
-        keys = "← → move, Shift with them to the next unlikely token, ↑ ↓ choose what else could stand there"
-        fork = ", Enter goes on with it" if self._fork else ""
-        self._say(f"{keys}{fork}, s shows special tokens, Esc goes back")
+        fork = "   Enter goes on with it" if self._fork else ""
+        self._say(f"← → move   Shift: to the next unlikely one   ↑ ↓ choose{fork}   s special ones   Esc back")
         self.query_one("#sum", Static).update(summary(self.tokens))
         self._show()
 
     def _say(self, text: str, style: str = "dim") -> None:
-        self.query_one("#about", Static).update(Text(text, style, no_wrap=True, overflow="ellipsis"))
+        self.query_one("#about", Static).update(Text(text, style))
 
     def _show(self) -> None:
         if not self.tokens:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from nanochat.config.load import closest
 
-Completes = Literal["", "model", "setting", "file", "chat", "format", "theme", "on"]
+Completes = Literal["", "model", "setting", "file", "chat", "format", "theme", "tool"]
 Where = Literal["anywhere", "prompt", "message"]
 
 
@@ -85,7 +85,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("bpb", "[FILE]", "bits per byte of a file, or of the last answer", (), "file"),
     Command("stats", "", "what the last answer cost"),
     Command("context", "", "how full the context is"),
-    Command("tool", "[on|off]", "open or fold the calls of tools", (), "on"),
+    Command("tool", "[NAME|open|fold]", "what the model may call: calculator, python, none", ("tools",), "tool"),
     Command("read", "FILE", "put the text of a file into the prompt", (), "file"),
     Command("copy", "[code|all]", "copy the last answer, its code, or the conversation"),
     Command("save", "[TITLE]", "name this conversation; it is kept in any case", ("rename",)),

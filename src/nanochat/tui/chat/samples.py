@@ -49,8 +49,8 @@ class Samples(ModalScreen[Picked | None]):
 
     def compose(self) -> ComposeResult:
         """A line, the panes."""
-        keys = f"1 to {len(self._panes)} or Enter picks the best; it is kept with a thumb up, the others beside it"
-        yield Static(Text(f"{keys}. s stops, Esc goes back", "dim", no_wrap=True, overflow="ellipsis"), id="about")
+        keys = f"1 to {len(self._panes)} or Enter picks the best: it gets a thumb up, the others are kept beside it"
+        yield Static(Text(f"{keys}   s stops   Esc back", "dim"), id="about")
         with Grid(id="grid"):
             yield from self._panes
 

@@ -6,6 +6,7 @@ import itertools
 from typing import Any
 
 from nanochat.chats.tree import Node
+from nanochat.engine.backend import ChatBackend
 from nanochat.errors import UsageError
 from nanochat.tui.chat.branches import Branches
 from nanochat.tui.chat.filing import Filing
@@ -39,10 +40,17 @@ class Showing(Filing):
                 message, figures, model = answer
                 node = self.talk.keep(user, message, figures, model, rating=1)
                 self.talk.go(node.id)
-                await self.show_talk(node)
+                await self.show_talk()
 
         question = self.talk.question(user)
-        self.push_screen(Compare(self.opening.another, models, self.known_models(), question), chosen)
+
+        def another(name: str) -> ChatBackend:
+            backend = self.opening.another(name)
+            if self.backend.tool is not None:
+                backend.use_tool(self.backend.tool)
+            return backend
+
+        self.push_screen(Compare(another, models, self.known_models(), question), chosen)
 
     def do_sample(self, rest: str = "") -> None:
         """Several answers; the best is picked."""
@@ -69,7 +77,7 @@ class Showing(Filing):
                 kept = node if at == best else kept
             if kept is not None:
                 self.talk.go(kept.id)
-                await self.show_talk(kept)
+                await self.show_talk()
 
         self.push_screen(Samples(self.backend, self.talk.question(user, samples=count)), chosen)
 
@@ -123,6 +131,9 @@ class Showing(Filing):
         if rest not in self.available_themes:
             raise UsageError(f"there is no theme {rest!r}", "/theme light, or TAB for all of them")
         self.theme = rest
+        self.store.remember("theme", rest)
+        if self.opening.theme and self.opening.theme != rest:
+            self.say(f"until you leave: the configuration says theme = {self.opening.theme!r}")
 
     def do_quit(self, rest: str = "") -> None:
         """Leave."""

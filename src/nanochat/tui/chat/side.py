@@ -95,8 +95,8 @@ class Side(VerticalScroll, can_focus=False):
             yield Horizontal(Static(setting_name(name)), field, classes="setting")
         yield Static(id="wrong")
 
-    def show_model(self, loaded: Loaded | None, name: str, trouble: str = "") -> None:
-        """What answers."""
+    def show_model(self, loaded: Loaded | None, name: str, trouble: str, tool: str | None) -> None:
+        """What answers, and what it may call."""
         if not self.filled:
             return
         text = Text.assemble((safe_line(loaded.place if loaded else name), "bold"))
@@ -107,6 +107,8 @@ class Side(VerticalScroll, can_focus=False):
         else:
             about = [loaded.device, loaded.dtype, f"{loaded.context:,} tokens" if loaded.context else ""]
             text.append("\n" + safe_line(" · ".join(part for part in about if part)), "dim")
+        if tool is not None:
+            text.append(f"\ntool: {tool}", "dim")
         self.query_one("#model", Static).update(text)
 
     def show_context(self, use: ContextUse | None) -> None:

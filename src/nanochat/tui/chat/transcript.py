@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rich.text import Text
+from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.widgets import Static
 
@@ -21,6 +22,10 @@ class Transcript(VerticalScroll, can_focus=False):
         self.welcome = welcome
         self._all = False
         self._hidden = 0  # messages before the first that is shown
+
+    def compose(self) -> ComposeResult:
+        """Begins with nothing said."""
+        yield self._welcome()
 
     def on_mount(self) -> None:
         """Follows its end from the first."""
@@ -41,7 +46,7 @@ class Transcript(VerticalScroll, can_focus=False):
         self._hidden = hidden = 0 if self._all else max(0, len(path) - SHOWN)
         await self.remove_children()
         if not path:
-            await self.mount(Static(self.welcome, id="welcome"))
+            await self.mount(self._welcome())
         if hidden:
             await self.mount(Static(Text(f"{hidden} earlier messages; a click shows them", "dim"), id="earlier"))
         await self.mount_all(self.turn(talk, node) for node in path[hidden:])
@@ -75,6 +80,9 @@ class Transcript(VerticalScroll, can_focus=False):
         """So many of the oldest turns (a question and its answer) are no longer sent: they are dimmed."""
         for at, turn in enumerate(self.turns, self._hidden):
             turn.set_class(at < 2 * turns, "forgotten")
+
+    def _welcome(self) -> Static:
+        return Static(self.welcome, id="welcome")
 
     async def show_all(self, talk: Talk) -> None:
         """Earlier messages too."""
