@@ -14,6 +14,7 @@ __all__ = [
     "BpeTrainer",
     "ParquetTexts",
     "Texts",
+    "jail_adopt_orphans",
     "jail_die_with_parent",
     "jail_drop_capabilities",
     "jail_hide_memory",
@@ -204,6 +205,13 @@ def jail_die_with_parent(signal: int) -> None:
 
     Raises:
         OSError: the number is none of a signal, or the system is not Linux.
+    """
+
+def jail_adopt_orphans() -> None:
+    """What descendants of this process leave behind when they end becomes its own child.
+
+    Raises:
+        OSError: the system is not Linux.
     """
 
 def jail_hide_memory() -> None:

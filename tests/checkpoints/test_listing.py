@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from nanochat.checkpoints.evals import mean_score
 from nanochat.checkpoints.layout import mark_finished
-from nanochat.checkpoints.listing import describe, list_stages, mean_score, read_shapes, selectors
+from nanochat.checkpoints.listing import describe, list_stages, read_shapes, selectors
 from nanochat.errors import DamagedError
 from nanochat.runtime.paths import Paths
 

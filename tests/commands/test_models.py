@@ -49,6 +49,23 @@ def test_list(base_dir: Path) -> None:
     assert mid.split()[:5] == ["d4", "mid*", "-", "-", "-"]
 
 
+def test_scores_of_another_step_say_which(base_dir: Path) -> None:
+    folder = base_dir / "models" / "d4" / "base" / "eval"
+    kept = json.loads((folder / "pocket.json").read_text())
+    (folder / "pocket.json").write_text(json.dumps({**kept, "step": 10}))
+    (folder / "pocket-5shot.json").write_text(json.dumps({**kept, "shots": 5}))
+    (folder / "core.json").write_text(json.dumps({"step": 20, "core": {"value": 0.25, "low": 0.125, "high": 0.375}}))
+    assert run(list_, base_dir).stdout.splitlines()[1].split()[5:7] == ["0.5000", "@10"]
+    assert json.loads(run(list_, base_dir, "--json").stdout)[0]["score_step"] == 10
+    lines = {line.strip() for line in run(show, base_dir).stdout.splitlines()}
+    assert {" ".join(line.split()) for line in lines} >= {
+        "facts @10 0.500 [0.200, 0.800] n=10",
+        "facts (5shot) 0.500 [0.200, 0.800] n=10",
+        "CORE 0.250 [0.125, 0.375] n=-",
+        "score @10 0.500",
+    }
+
+
 def test_list_json(base_dir: Path) -> None:
     base, mid = json.loads(run(list_, base_dir, "--json").stdout)
     assert (base["tag"], base["stage"], base["step"], base["parameters"]) == ("d4", "base", 20, 4800)
@@ -71,7 +88,7 @@ def test_show(base_dir: Path) -> None:
         "n_embd",
         "lm_head",
         "2,400",
-        "facts",
+        "facts @20",
         "0.500  [0.200, 0.800]  n=10",
         "model.safetensors",
         "ok",

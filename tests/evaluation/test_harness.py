@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,18 @@ def asked(kind: str, *requests: tuple[Any, ...]) -> list[Instance]:
 def test_it_is_called_nanochat() -> None:
     assert get_model("nanochat") is NanochatLM
     assert "hf" in model_registry  # lm_eval's own are there too
+
+
+def test_a_damaged_checkpoint_is_told(base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    shutil.copytree(base, tmp_path, dirs_exist_ok=True)
+    stage_dir = tmp_path / "models" / "d3" / "base"
+    shutil.copytree(stage_dir / "step_000007", stage_dir / "step_000008")
+    (stage_dir / "step_000008" / "model.safetensors").write_bytes(b"short")
+    with caplog.at_level("WARNING", "lm_eval"):
+        NanochatLM(model="d3:base", base_dir=str(tmp_path), device="cpu")
+    told = [record.message for record in caplog.records if record.name == "lm_eval.nanochat"]
+    assert "step_000008" in told[0]
+    assert told[1:] == ["using d3:base@7 instead"]
 
 
 def test_choices_cost_what_they_cost_in_core(model: Any, tmp_path: Path) -> None:

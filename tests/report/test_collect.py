@@ -9,6 +9,7 @@ import pytest
 
 from nanochat.errors import StorageError
 from nanochat.report.collect import collect, newest_tag
+from nanochat.report.markdown import to_markdown
 
 
 def lines(path: Path, *records: dict[str, Any]) -> None:
@@ -62,6 +63,44 @@ def test_scores_come_from_events_when_there_is_no_file(tmp_path: Path) -> None:
     assert stage.val_bpb == (1.5,)
 
 
+def evaluated(folder: Path, name: str, step: int, **accuracies: float) -> None:
+    tasks = {task: {"accuracy": accuracy, "n": 8, "chance": 0.0} for task, accuracy in accuracies.items()}
+    lines(folder / "eval" / f"{name}.json", {"step": step, "tasks": tasks, "elapsed_s": 1.0})
+
+
+def test_scores_of_other_splits_steps_and_ways_of_asking_stand_apart(tmp_path: Path) -> None:
+    sft = tmp_path / "sft"
+    evaluated(sft, "pocket", 20, facts=0.5)
+    evaluated(sft, "chat", 20, gsm8k=0.25)
+    evaluated(sft, "files", 10, mine=1.0)
+    evaluated(sft, "pocket-val", 20, facts=1.0)
+    evaluated(sft, "chat-5shot-8x", 20, gsm8k=1.0)
+    evaluated(sft, "pocket@10", 10, facts=1.0)
+    (stage,) = collect(tmp_path).stages
+    assert {name: score.accuracy for name, score in stage.tasks.items()} == {"facts": 0.5, "gsm8k": 0.25}
+    assert stage.score == 0.375
+    assert stage.asked is not None
+    assert (stage.asked.step, stage.asked.how) == (20, "")
+    assert {(asked.how, asked.step, *asked.tasks) for asked in stage.others} == {
+        ("", 10, "mine"),
+        ("val", 20, "facts"),
+        ("5shot, 8x", 20, "gsm8k"),
+        ("", 10, "facts"),
+    }
+    assert stage.eval_s == 6.0
+
+
+def test_a_base_model_that_was_asked_behind_examples_stands_beside_the_others(tmp_path: Path) -> None:
+    evaluated(tmp_path / "base", "pocket-2shot", 30, facts=0.25)
+    evaluated(tmp_path / "base", "pocket-val", 30, facts=1.0)
+    evaluated(tmp_path / "sft", "pocket", 20, facts=0.5)
+    base, _ = collect(tmp_path).stages
+    assert base.score == 0.25
+    text = to_markdown(collect(tmp_path))
+    assert "| task | chance | base, step 30, 2shot | mid | sft, step 20 |" in text
+    assert "| facts | 0% | 25.0%, n=8 | - | 50.0%, n=8 |" in text
+
+
 def test_answers_come_by_prompt_and_step_and_the_newest_of_a_step_counts(tmp_path: Path) -> None:
     told = [(1, "Hi", "x"), (1, "Who?", "y"), (2, "Hi", "Hello"), (2, "Who?", "z"), (2, "Hi", "Hello!")]
     records = [{"step": n, "prompt": prompt, "answer": answer} for n, prompt, answer in told]
@@ -102,6 +141,7 @@ ODD = [
     "3",
     '{"tasks": 3, "step": "x", "model": []}',
     '{"tasks": {"a": 1, "b": {"accuracy": "x"}}}',
+    '{"splits": {"a": 1, "b": {"bpb": "x"}}}',
 ]
 ODD += [
     '{"event": "StepDone", "loss": null}',
@@ -121,6 +161,9 @@ def test_odd_files_are_never_fatal(tmp_path: Path, text: str) -> None:
         "samples.jsonl",
         "finished.json",
         "eval/a.json",
+        "eval/pocket.json",
+        "eval/pocket-5shot.json",
+        "eval/bpb.json",
         "../speedrun.json",
     ):
         (folder / name).write_bytes(text.encode("latin-1"))

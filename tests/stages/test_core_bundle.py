@@ -19,6 +19,8 @@ from nanochat.runtime.events import Event, StageProgress
 from nanochat.runtime.hub import Hub
 from nanochat.stages import core_bundle
 from nanochat.stages.core_bundle import download_record, have_bundle
+from nanochat.stages.task_data import fetch_task_data, list_task_data
+from nanochat.tasks.hub import Places
 
 
 def packed(folder: Path, inside: str = "eval_bundle/") -> bytes:
@@ -68,6 +70,24 @@ def test_what_is_no_bundle_is_refused(server: Server, tmp_path: Path, data: byte
         with pytest.raises(DamagedError, match="archive"):
             have_bundle(context_of(tmp_path / "base"), None, Hub(), lambda event: None)
         assert not (tmp_path / "base" / "cache" / "tasks" / "eval_bundle").exists()
+
+
+def test_it_is_fetched_with_the_data_of_tasks(server: Server, tmp_path: Path) -> None:
+    """On the login node, for jobs without network: `nanochat data tasks core`."""
+    server.put("/eval_bundle.zip", packed(write_bundle(tmp_path / "original")))
+    context = context_of(tmp_path / "base")
+    assert [task.splits for task in list_task_data(Places.of(context.paths)) if task.name == "core"] == [
+        {"bundle": None}
+    ]
+    (found,) = fetch_task_data(["core"], context, lambda event: None, {})
+    assert (found.name, found.complete) == ("core", True)
+    folder = have_bundle(context, None, Hub(offline=True), lambda event: None)
+    assert found.splits == {"bundle": folder}
+    assert open_bundle(folder).sha256 == open_bundle(tmp_path / "original").sha256
+    assert fetch_task_data(["core"], context, lambda event: None, {"HF_HUB_OFFLINE": "1"}) == [found]
+    with pytest.raises(MissingError, match="HF_HUB_OFFLINE") as caught:
+        fetch_task_data(["core"], context_of(tmp_path / "other"), lambda event: None, {"HF_HUB_OFFLINE": "1"})
+    assert "data tasks core" in caught.value.hint
 
 
 def test_a_given_folder_is_taken_as_it_is(tmp_path: Path) -> None:

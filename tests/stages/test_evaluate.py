@@ -11,12 +11,20 @@ from typing import Any
 import pytest
 import torch
 
+from nanochat.commands.models_diff import as_lines, as_values
 from nanochat.config.evaluate import ChatEvalConfig
+from nanochat.config.evaluate_base import BaseEvalConfig
 from nanochat.engine import load as loading
 from nanochat.engine.load import load_engine
 from nanochat.errors import DamagedError, MissingError, UsageError
+from nanochat.report.collect import collect
+from nanochat.report.markdown import to_markdown
 from nanochat.runtime.events import Evaluated, Event, Notice, StageProgress, read_events
-from nanochat.stages.evaluate import choose_tasks, core_of, evaluate_chat, is_evaluated
+from nanochat.runtime.hub import Hub
+from nanochat.stages.chat_results import core_of, is_evaluated
+from nanochat.stages.compare import compare_models
+from nanochat.stages.evaluate import choose_tasks, evaluate_chat
+from nanochat.stages.evaluate_base import evaluate_base
 from nanochat.tasks.hub import Places
 from nanochat.tasks.registry import open_task
 
@@ -45,7 +53,15 @@ def test_scores_are_told_logged_and_kept(own: Any) -> None:
     assert [record["event"] for record in logged] == ["Evaluated", "Evaluated"]
     kept = json.loads((own.folder("sft") / "eval" / "pocket.json").read_text())
     assert kept["step"] == 6
-    assert kept["tasks"] == {score.name: score.to_dict() for score in scores}
+    assert plain(kept["tasks"]) == {score.name: score.to_dict() for score in scores}
+    assert len(kept["tasks"]["facts"]["items"]) == 6
+
+
+def plain(tasks: dict[str, Any]) -> dict[str, Any]:
+    """Without what a score does not know of itself."""
+    known = {"problems_sha256", "elapsed_s"}
+    assert all(known <= set(task) for task in tasks.values())
+    return {name: {key: value for key, value in task.items() if key not in known} for name, task in tasks.items()}
 
 
 def test_scores_of_other_tasks_are_kept(own: Any) -> None:
@@ -107,7 +123,7 @@ def test_a_file_is_a_task(own: Any, tmp_path: Path) -> None:
     folder = own.folder("sft") / "eval"
     assert json.loads((folder / "pocket.json").read_text())["tasks"].keys() == {"facts"}
     kept = json.loads((folder / "files.json").read_text())
-    assert kept["tasks"] == {score.name: score.to_dict() for score in scores[1:]}
+    assert plain(kept["tasks"]) == {score.name: score.to_dict() for score in scores[1:]}
     assert len(read_events(own.folder("sft") / "events.jsonl")) == before + 1
 
 
@@ -172,7 +188,7 @@ def test_tasks_of_the_hub(own: Any, test_data: Path, capsys: pytest.CaptureFixtu
     notices = [event.message for event in events if isinstance(event, Notice)]
     assert "mmlu: the first 6 of 570 are asked (--max-problems)" in notices
     kept = json.loads((own.folder("sft") / "eval" / "chat.json").read_text())
-    assert kept["tasks"] == {score.name: score.to_dict() for score in scores}
+    assert plain(kept["tasks"]) == {score.name: score.to_dict() for score in scores}
     assert "chatcore" not in kept
     assert len(read_events(own.folder("sft") / "events.jsonl")) == before + 4
     # the last one asked by itself: the file holds them all then
@@ -260,3 +276,88 @@ def test_a_tokenizer_of_another_model_is_refused(own: Any, monkeypatch: pytest.M
     monkeypatch.setattr(loading, "load_for_inference", other)
     with pytest.raises(DamagedError, match=r"step_000006: its tokenizer has 512 tokens, its model 600"):
         evaluate_chat("toy:sft", SMALL, own.context, lambda event: None)
+
+
+def test_an_end_half_way_loses_no_score(own: Any, tmp_path: Path) -> None:
+    """Ctrl-C, or a sandbox that fails: what was scored stays, and the notice is what to type for the rest."""
+    path = tmp_path / "mine.jsonl"
+    path.write_text('["Capital of France?", "Paris"]\n')
+    events: list[Event] = []
+
+    def interrupt(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, StageProgress) and " choice " in event.detail:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_chat("toy:sft", dataclasses.replace(SMALL, tasks=f"facts,choice,{path}"), own.context, interrupt)
+    folder = own.folder("sft") / "eval"
+    assert json.loads((folder / "pocket.json").read_text())["tasks"].keys() == {"facts"}
+    assert events[-1] == Notice(
+        stage="eval", level="info", message=f"the scores of facts are kept; --tasks choice,{path} asks what is left"
+    )
+    evaluate_chat("toy:sft", dataclasses.replace(SMALL, tasks=f"choice,{path}"), own.context, events.append)
+    assert json.loads((folder / "pocket.json").read_text())["tasks"].keys() == {"facts", "choice"}
+    assert json.loads((folder / "files.json").read_text())["tasks"].keys() == {"mine.jsonl"}
+
+
+def damage_newest(stage_dir: Path) -> None:
+    """A newer checkpoint whose weights are not what was saved."""
+    shutil.copytree(stage_dir / "step_000006", stage_dir / "step_000007")
+    (stage_dir / "step_000007" / "model.safetensors").write_bytes(b"short")
+
+
+def test_a_damaged_checkpoint_is_told(own: Any) -> None:
+    damage_newest(own.folder("sft"))
+    for ask in (
+        lambda tell: evaluate_chat("toy:sft", dataclasses.replace(SMALL, tasks="choice"), own.context, tell),
+        lambda tell: evaluate_base(
+            "toy:sft", BaseEvalConfig(only="samples", device="cpu"), own.context, Hub(offline=True), tell
+        ),
+    ):
+        events: list[Event] = []
+        ask(events.append)
+        told = [event.message for event in events if isinstance(event, Notice) and event.level == "warning"]
+        assert "step_000007" in told[0]
+        assert told[1:] == ["using toy:sft@6 instead"]
+
+
+def test_two_models_are_compared_problem_by_problem(own: Any, tmp_path: Path) -> None:
+    path = tmp_path / "mine.jsonl"
+    path.write_text('["Capital of France?", "Paris"]\n')
+    config = dataclasses.replace(SMALL, tasks=f"facts,choice,identity,{path}", max_problems=30)
+    scores = {}
+    for model in ("toy:mid", "toy:sft"):
+        scores[model] = evaluate_chat(model, config, own.context, lambda event: None)
+        path.write_text('["Capital of Italy?", "Rome"]\n')  # the second is asked something else
+    evaluate_chat("toy:sft", dataclasses.replace(config, tasks="facts", shots=1), own.context, lambda event: None)
+    found = compare_models(own.context.paths, "toy:mid", "toy:sft")
+    assert found.core is None
+    assert [score.name for score in found.scores] == ["facts", "choice", "identity"]
+    assert found.others == ("facts (1shot)", "mine.jsonl")
+    for score, first, second in zip(found.scores, scores["toy:mid"], scores["toy:sft"], strict=False):
+        assert (score.first, score.second, score.paired.n) == (first.accuracy, second.accuracy, first.n)
+        assert score.paired.gained == sum(a < b for a, b in zip(first.right, second.right, strict=True))
+        assert score.paired.lost == sum(a > b for a, b in zip(first.right, second.right, strict=True))
+    lines = list(as_lines(found))
+    assert lines[0] == "toy:mid@6 -> toy:sft@6"
+    assert lines[-1].endswith("asked otherwise or of one only: facts (1shot), mine.jsonl")
+    assert as_values(found)["tasks"]["choice"]["n"] == 30
+    evaluate_chat("toy:sft", dataclasses.replace(config, max_problems=7), own.context, lambda event: None)
+    with pytest.raises(UsageError, match="not asked the same problems"):
+        compare_models(own.context.paths, "toy:mid", "toy:sft")
+    with pytest.raises(MissingError, match="toy:base has not been measured"):
+        compare_models(own.context.paths, "toy:base", "toy:sft")
+
+
+def test_two_steps_of_a_stage_are_compared(own: Any) -> None:
+    for step in (6, 4):
+        evaluate_chat(f"toy:sft@{step}", SMALL, own.context, lambda event: None)
+    found = compare_models(own.context.paths, "toy:sft@4", "toy:sft")
+    assert (found.first.name, found.second.name) == ("toy:sft@4", "toy:sft@6")
+    assert [score.name for score in found.scores] == ["facts", "choice"]
+    assert json.loads((own.folder("sft") / "eval" / "pocket.json").read_text())["step"] == 6
+    report = to_markdown(collect(own.base / "models" / "toy"))
+    assert "| task | chance | base | mid | sft, step 6 |" in report
+    assert "| stage | step | how | facts | choice |" in report
+    assert "| sft | 4 | - | " in report

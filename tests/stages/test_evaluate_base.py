@@ -13,7 +13,9 @@ from fleet import measure_base, run_fleet
 from small_bundle import write_bundle
 from toys import context_of
 
+from nanochat.checkpoints.evals import read_eval
 from nanochat.checkpoints.listing import list_stages
+from nanochat.commands.models_diff import as_lines
 from nanochat.config.evaluate_base import BaseEvalConfig
 from nanochat.errors import MissingError, UsageError
 from nanochat.evaluation.core.result import read_result
@@ -77,6 +79,9 @@ def test_what_is_kept(own: Any, config: BaseEvalConfig, bundle: Path) -> None:
     assert read_result(core["core"]) == done.core
     assert core["bundle"] == {"sha256": done.bundle.sha256, "download": {}}
     text = to_markdown(collect(own.base / "models" / "toy"))
+    low, high = done.bpb["val"].interval
+    assert "| stage | step | text | train | val |" in text
+    assert f" | {bpb['val_bpb']:.4f} ({low:.4f} to {high:.4f}) |" in text
     assert "## CORE" in text
     assert f"{done.core.value:.4f}" in text
     assert "| colours_zeroshot |" in text
@@ -146,6 +151,24 @@ def test_two_models_are_compared(own: Any, config: BaseEvalConfig) -> None:
     assert caught.value.hint == "nanochat eval base toy:sft@6"
 
 
+def test_two_bundles_are_told(own: Any, config: BaseEvalConfig, tmp_path: Path) -> None:
+    """Of the same data, but asked in other words: the person is told, and the mean is not called CORE."""
+    other = write_bundle(tmp_path / "other")
+    text = (other / "core.yaml").read_text()
+    (other / "core.yaml").write_text(text.replace('" = "', '" is "'))
+    measure(own, replace(config, only="core"))
+    measure(own, replace(config, only="core"), "toy:mid")
+    same = compare_models(own.context.paths, "toy:base", "toy:mid")
+    assert same.one_bundle
+    assert list(as_lines(same))[-1].splitlines()[-1].startswith("CORE, centred")
+    measure(own, replace(config, only="core", bundle=str(other)), "toy:mid")
+    found = compare_models(own.context.paths, "toy:base", "toy:mid")
+    assert not found.one_bundle
+    lines = list(as_lines(found))
+    assert f"two bundles, {found.first.bundle[:12]} and {found.second.bundle[:12]}" in lines[2]
+    assert lines[-1].splitlines()[-1].startswith("mean of these, centred")
+
+
 def test_core_while_a_model_is_trained(toy: Any, bundle: Path) -> None:
     settings = {"core_every": 4, "core_max_per_task": 4, "core_bundle": str(bundle)}
     _, events = toy.train("base", **settings)
@@ -158,6 +181,8 @@ def test_core_while_a_model_is_trained(toy: Any, bundle: Path) -> None:
     assert done.core.value == told[-1].value
     report = collect(toy.base / "models" / "toy")
     assert "core" not in report.stages[0].tasks
+    assert f"base, by step: {told[0].value:.4f} at 4, {told[1].value:.4f} at 6." in to_markdown(report)
+    assert read_eval(toy.folder("base") / "eval", "core", 4)["core"]["value"] == told[0].value
 
 
 def test_core_changes_nothing_of_the_training(toy: Any, trained: dict[str, Any], bundle: Path) -> None:

@@ -17,6 +17,7 @@ import pytest
 from cluster import Cluster, make_cluster, wait_until
 
 from nanochat.config.evaluate import ChatEvalConfig
+from nanochat.config.evaluate_base import BaseEvalConfig
 from nanochat.config.rl import RlConfig
 from nanochat.config.slurm import SlurmConfig
 from nanochat.config.speedrun import PRESETS, SpeedrunConfig
@@ -153,6 +154,21 @@ def test_what_is_practised_and_asked_is_fetched() -> None:
     assert commands(SftConfig(data="gsm8k", eval_tasks="chatcore"))[0] == (
         "data tasks gsm8k arc_easy arc_challenge mmlu humaneval"
     )
+
+
+def test_the_questions_of_core_are_fetched_beforehand() -> None:
+    few = {"num_steps": 10, "total_batch_size": 2**19, "data": "mine"}
+    assert commands(BaseTrainConfig(core_every=100, **few))[-1] == "data tasks core"  # type: ignore[arg-type]
+    assert commands(BaseTrainConfig(core_every=100, source="d24", data="mine"))[-1] == "data tasks core"
+    for without in (
+        BaseTrainConfig(**few),  # type: ignore[arg-type]
+        BaseTrainConfig(core_every=100, core_bundle="/data/eval_bundle", **few),  # type: ignore[arg-type]
+    ):
+        assert not any("core" in words for words in commands(without))
+    assert commands(BaseEvalConfig()) == ["data tasks core"]
+    assert commands(BaseEvalConfig(data="mine")) == ["data show -n 0 mine", "data tasks core"]
+    assert commands(BaseEvalConfig(only="samples")) == []
+    assert commands(BaseEvalConfig(bundle="/data/eval_bundle")) == []
 
 
 def test_a_speedrun_prepares_what_it_would_make_itself() -> None:

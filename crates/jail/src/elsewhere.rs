@@ -15,6 +15,11 @@ pub fn die_with_parent(_signal: i32) -> Result<()> {
 }
 
 /// See the module `process` of Linux.
+pub fn adopt_orphans() -> Result<()> {
+    unsupported()
+}
+
+/// See the module `process` of Linux.
 pub fn hide_memory() -> Result<()> {
     unsupported()
 }

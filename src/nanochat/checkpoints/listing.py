@@ -1,7 +1,7 @@
 """What has been trained, read from the folders without torch and without reading any weights.
 
-Tensor shapes come from the first bytes of a safetensors file: eight bytes of length, then JSON. Score is the
-mean centred accuracy over all tasks, (accuracy - chance) / (1 - chance): 0 is guessing, 1 is perfect.
+Tensor shapes come from the first bytes of a safetensors file: eight bytes of length, then JSON. What a score is, see
+`evals`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nanochat.checkpoints.evals import mean_score, number, read_evals
 from nanochat.checkpoints.layout import read_finished, read_json, step_dirs, step_of, tags
 from nanochat.checkpoints.manifest import MANIFEST, check_all, read_manifest
 from nanochat.checkpoints.selector import best_step, describe_place
@@ -38,6 +39,7 @@ class StageEntry:
     parameters: int | None
     val_bpb: float | None
     score: float | None  # mean centred accuracy
+    score_step: int | None  # the checkpoint that has it
     size_bytes: int  # everything in the stage folder
     modified: float  # unix seconds
 
@@ -59,6 +61,7 @@ class ModelDetails:
     losses: dict[str, float]
     evals: dict[str, dict[str, Any]]  # by file name
     score: float | None
+    score_step: int | None  # the checkpoint that has it
     files: dict[str, dict[str, Any]]  # by name: size in bytes and state, "ok" or what is wrong
 
 
@@ -97,6 +100,7 @@ def describe(step_dir: Path) -> ModelDetails:
     manifest = read_manifest(step_dir)
     states = check_all(step_dir)
     evals = read_evals(stage_dir)
+    score = mean_score(evals)
     return ModelDetails(
         tag=stage_dir.parent.name,
         stage=stage_dir.name,
@@ -110,7 +114,8 @@ def describe(step_dir: Path) -> ModelDetails:
         parameters=parameter_groups(step_dir / MODEL) if states.get(MODEL) == "ok" else {},
         losses=_losses(stage_dir),
         evals=evals,
-        score=mean_score(evals),
+        score=score.value if score else None,
+        score_step=score.step if score else None,
         files={name: {"size_bytes": entry.size, "state": states[name]} for name, entry in manifest.files.items()},
     )
 
@@ -144,45 +149,11 @@ def parameter_groups(path: Path) -> dict[str, int]:
     return {"total": sum(counts.values()), **{group: n for group, n in counts.items() if n}}
 
 
-def read_evals(stage_dir: Path) -> dict[str, dict[str, Any]]:
-    """The evaluations of a stage by file name without suffix; files that are no JSON object do not count."""
-    folder = stage_dir / "eval"
-    with translate_os_errors(folder):
-        files = sorted(folder.glob("*.json")) if folder.is_dir() else []
-    return {path.stem: value for path in files if (value := read_json(path)) is not None}
-
-
-PLAIN = ("pocket", "chat", "files")
-"""Evaluations of the test problems as they stand: not those of other splits, behind examples, or of samples."""
-
-
-def mean_score(evals: Mapping[str, Mapping[str, Any]]) -> float | None:
-    """Mean centred accuracy over all tasks of the plain evaluations; None when there are none."""
-    scores = []
-    for evaluation in (evals[name] for name in PLAIN if name in evals):
-        tasks = evaluation.get("tasks")
-        for task in tasks.values() if isinstance(tasks, Mapping) else ():
-            if not isinstance(task, Mapping):
-                continue
-            accuracy = number(task.get("accuracy"))
-            chance = number(task.get("chance")) or 0.0
-            if accuracy is not None and chance < 1:
-                scores.append((accuracy - chance) / (1 - chance))
-    return sum(scores) / len(scores) if scores else None
-
-
-def number(value: Any) -> float | None:
-    """A JSON number as a float; None for anything else, NaN and infinities included."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return float(value)
-
-
 def _entry(stage_dir: Path) -> StageEntry:
     steps = step_dirs(stage_dir)
     evals = read_evals(stage_dir)
     finished = read_finished(stage_dir)
-    bpb = evals.get("bpb", {}).get("val_bpb", (finished or {}).get("val_bpb"))
+    score = mean_score(evals)
     with translate_os_errors(stage_dir):
         files = [path for path in stage_dir.rglob("*") if path.is_file()]
         dated = steps[0] / MANIFEST if steps and (steps[0] / MANIFEST).exists() else stage_dir
@@ -192,11 +163,19 @@ def _entry(stage_dir: Path) -> StageEntry:
             step=step_of(steps[0]) if steps else None,
             finished=finished is not None,
             parameters=_total(steps[0] / MODEL) if steps else None,
-            val_bpb=number(bpb),
-            score=mean_score(evals),
+            val_bpb=_val_bpb(evals.get("bpb", {}), finished or {}),
+            score=score.value if score else None,
+            score_step=score.step if score else None,
             size_bytes=sum(_size(path) for path in files),
             modified=dated.stat().st_mtime,
         )
+
+
+def _val_bpb(measured: Mapping[str, Any], finished: Mapping[str, Any]) -> float | None:
+    """Of the validation text: as `nanochat eval base` has measured it, unless the training ended at another step."""
+    end = number(finished.get("val_bpb"))
+    value = number(measured.get("val_bpb"))
+    return end if value is None or (end is not None and measured.get("step") != finished.get("step")) else value
 
 
 def _size(path: Path) -> int:

@@ -81,7 +81,7 @@ def infer(model: str | None, config: Resolved[BenchInferConfig], base_dir: str |
     context, _ = open_context(
         resolve_paths(base_dir, os.environ), device=value.device, dtype="float32", compile="off", threads=value.threads
     )
-    report = bench_infer(value, context, model)
+    report = bench_infer(value, context, model, lambda line: click.echo(f"notice: {line}", err=True))
     if as_json:
         emit_json(report)
         return

@@ -14,9 +14,9 @@ from nanochat.commands.running import progress_options, show_progress
 
 def complete_task(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Offers the tasks that need data."""
-    from nanochat.tasks.names import DESCRIPTIONS
+    from nanochat.tasks.names import CORE, DESCRIPTIONS
 
-    names = ("all", "chatcore", *DESCRIPTIONS)
+    names = ("all", "chatcore", CORE, *DESCRIPTIONS)
     return [CompletionItem(name, help=DESCRIPTIONS.get(name)) for name in names if name.startswith(incomplete)]
 
 
@@ -28,8 +28,9 @@ def complete_task(ctx: click.Context, param: click.Parameter, incomplete: str) -
 def tasks(name: tuple[str, ...], base_dir: str | None, as_json: bool) -> None:
     """Fetch the data of tasks from the Hugging Face hub; without a NAME list what is there.
 
-    NAME is a task, chatcore for those of ChatCORE, words for the list that the spelling tasks use, or all. Files are
-    checked against the hub's SHA-256. HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE count.
+    NAME is a task, chatcore for those of ChatCORE, core for the 22 tasks of CORE that eval base asks, words for the
+    list that the spelling tasks use, or all. Files of the hub are checked against its SHA-256. HF_ENDPOINT, HF_TOKEN
+    and HF_HUB_OFFLINE count.
     """
     from nanochat.runtime.context import RunContext
     from nanochat.runtime.paths import resolve_paths

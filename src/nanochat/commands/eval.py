@@ -43,7 +43,8 @@ def chat(
     from nanochat.console.words import safe
     from nanochat.runtime.devices import open_context
     from nanochat.runtime.paths import resolve_paths
-    from nanochat.stages.evaluate import CORE_NAME, core_of, evaluate_chat
+    from nanochat.stages.chat_results import core_of
+    from nanochat.stages.evaluate import CORE_NAME, evaluate_chat
 
     context, _ = open_context(
         resolve_paths(base_dir, {}),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import CompletionItem
@@ -38,8 +38,8 @@ def complete_selector(ctx: click.Context, param: click.Parameter, incomplete: st
 def list_(base_dir: str | None, as_json: bool) -> None:
     """List what has been trained, a line for each stage of each model.
 
-    SCORE is the mean centred accuracy over all evaluated tasks: 0 is guessing, 1 is perfect. A stage that is
-    not finished carries a star.
+    SCORE is the mean centred accuracy over all evaluated tasks: 0 is guessing, 1 is perfect; @ names its step where
+    that is not the newest. A stage that is not finished carries a star.
     """
     from nanochat.checkpoints.listing import list_stages
     from nanochat.checkpoints.selector import no_models
@@ -104,7 +104,7 @@ def _row(entry: StageEntry) -> tuple[str, ...]:
         "-" if entry.step is None else str(entry.step),
         "-" if entry.parameters is None else _count(entry.parameters),
         _decimal(entry.val_bpb),
-        _decimal(entry.score),
+        _decimal(entry.score) + _at(entry.score_step, entry.step),
         _bytes(entry.size_bytes),
         _when(entry.modified),
     )
@@ -131,17 +131,30 @@ def _lines(details: ModelDetails) -> Iterable[str]:
 
 
 def _evaluations(details: ModelDetails) -> Iterable[tuple[str, str]]:
-    for evaluation in details.evals.values():
+    """A line a figure; how else it was asked, and the step where it is of another one, stand behind the name."""
+    for file, evaluation in details.evals.items():
+        how = file.partition("@")[0].partition("-")[2].replace("-", ", ")
+        where = (f" ({how})" if how else "") + _at(evaluation.get("step"), details.step)
         if "val_bpb" in evaluation:
-            yield "val_bpb", _decimal(evaluation["val_bpb"])
+            yield f"val_bpb{where}", _decimal(evaluation["val_bpb"])
+        core = evaluation.get("core")
+        if isinstance(core, dict):
+            yield f"CORE{where}", _with_interval(core, "value")
         tasks = evaluation.get("tasks")
         for name, task in tasks.items() if isinstance(tasks, dict) else ():
-            if not isinstance(task, dict):
-                continue
-            low, high = _decimal(task.get("low"), 3), _decimal(task.get("high"), 3)
-            yield name, f"{_decimal(task.get('accuracy'), 3)}  [{low}, {high}]  n={task.get('n', '-')}"
+            if isinstance(task, dict):
+                yield f"{name}{where}", _with_interval(task, "accuracy")
     if details.score is not None:
-        yield "score", f"{details.score:.3f}"
+        yield "score" + _at(details.score_step, details.step), f"{details.score:.3f}"
+
+
+def _with_interval(score: Mapping[str, Any], key: str) -> str:
+    low, high = _decimal(score.get("low"), 3), _decimal(score.get("high"), 3)
+    return f"{_decimal(score.get(key), 3)}  [{low}, {high}]  n={score.get('n', '-')}"
+
+
+def _at(step: object, shown: int | None) -> str:
+    return "" if step is None or step == shown else f" @{step}"
 
 
 def _pairs(pairs: Iterable[tuple[str, str]]) -> Iterable[str]:

@@ -79,8 +79,8 @@ def slurm(
 ) -> None:
     """Write batch scripts that run a command on a SLURM cluster.
 
-    COMMAND is train base, mid, sft or rl, speedrun or eval chat, with all its options; options of this command
-    come before it. prepare.sh makes data and tokenizer on the login node, the other script is the job. It
+    COMMAND is train base, mid, sft or rl, speedrun, eval base or eval chat, with all its options; options of this
+    command come before it. prepare.sh makes data and tokenizer on the login node, the other script is the job. It
     saves ahead of the time limit, queues itself again and goes on, until the run is done.
 
     \b
@@ -128,7 +128,7 @@ def parse_inner(root: click.Context, words: Sequence[str]) -> tuple[click.Contex
     """
     if words[0] not in RUNNABLE:
         raise UsageError(
-            f"a job cannot run {words[0]!r}", "nanochat slurm train base, mid, sft or rl, speedrun or eval chat"
+            f"a job cannot run {words[0]!r}", "nanochat slurm train base, mid, sft or rl, speedrun, eval base or chat"
         )
     ctx, rest = root, list(words)
     while True:

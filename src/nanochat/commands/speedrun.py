@@ -104,7 +104,12 @@ def _ask(context: RunContext, selector: str) -> None:
     from nanochat.engine.session import Session
     from nanochat.runtime.safe_text import safe_text
 
-    engine, _ = load_engine(context.paths, selector, device=context.device)
+    engine, _ = load_engine(
+        context.paths,
+        selector,
+        device=context.device,
+        on_notice=lambda line: click.echo(f"notice: {line}", err=True),
+    )
     for question in QUESTIONS:
         session = Session(engine, GREEDY)
         answer = next(event.text for event in session.ask(question) if isinstance(event, TurnFinished))

@@ -10,6 +10,9 @@ from nanochat.config.fields import option
 from nanochat.config.train import Device, Dtype
 from nanochat.errors import UsageError
 
+PLAIN = ("pocket", "chat", "files")
+"""Files of scores of the test problems as they stand: not of another split, behind examples, or of samples."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ChatEvalConfig:

@@ -41,6 +41,7 @@ class TaskScore:
         pass_at: by k, the share of problems of which one of k answers is right; with several samples only.
         groups: (right, problems) by part of the task, one answer each counted, where it has parts.
         too_long: problems that the model could not read or had no room to answer; they count as wrong.
+        right: right answers to each problem, in the order they were asked.
     """
 
     name: str
@@ -51,6 +52,7 @@ class TaskScore:
     pass_at: Mapping[int, Interval] = field(default_factory=dict)
     groups: Mapping[str, tuple[float, int]] = field(default_factory=dict)
     too_long: int = 0
+    right: tuple[int, ...] = ()
 
     @property
     def accuracy(self) -> float:
@@ -65,7 +67,9 @@ class TaskScore:
         return wilson(self.correct, self.n)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; what a plain task does not have is left out."""
+        """Plain values for JSON; what a plain task does not have is left out. `items` has a digit for each problem, or
+        with several answers a number.
+        """
         low, high = self.interval
         pass_at = {str(k): dict(zip(("value", "low", "high"), value, strict=True)) for k, value in self.pass_at.items()}
         groups = {
@@ -82,6 +86,9 @@ class TaskScore:
             **({"samples": self.samples, "pass_at": pass_at} if pass_at else {}),
             **({"groups": groups} if groups else {}),
             **({"too_long": self.too_long} if self.too_long else {}),
+            **(
+                {"items": list(self.right) if self.samples > 1 else "".join(map(str, self.right))} if self.right else {}
+            ),
         }
 
 
@@ -218,4 +225,5 @@ def _score(task: Task, right: Sequence[int], samples: int, too_long: int) -> Tas
         pass_at=pass_at,
         groups=dict(sorted(groups.items())),
         too_long=too_long,
+        right=tuple(right),
     )

@@ -12,6 +12,7 @@ processes, and chat templates.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -33,6 +34,7 @@ from nanochat.evaluation.load import load_model
 from nanochat.runtime.devices import open_context, pick_device
 from nanochat.runtime.paths import resolve_paths
 
+_LOG = logging.getLogger("lm_eval.nanochat")  # below lm_eval's own, so that it is shown with it
 Request: TypeAlias = tuple[tuple[str, str], list[int], list[int]]
 MAX_NEW_TOKENS = 256  # lm_eval's own default
 MOST_TOGETHER = 16  # continuations of one context that are read in one tree: its mask grows with their square
@@ -67,7 +69,8 @@ class NanochatLM(TemplateLM):
         if dtype == "auto" and pick_device(place) == "cpu":
             dtype = "float32"
         context, _ = open_context(resolve_paths(base_dir, os.environ), device=place, dtype=dtype, compile="off")
-        network, checkpoint = load_model(context.paths, model, context.device, getattr(torch, context.dtype))
+        number = getattr(torch, context.dtype)
+        network, checkpoint = load_model(context.paths, model, context.device, number, _LOG.warning)
         self.nanochat_tokenizer = checkpoint.tokenizer
         self._scorer = TreeScorer(network, tokens)
         self._engine = Engine(network, checkpoint.tokenizer)

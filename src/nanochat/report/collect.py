@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nanochat.config.evaluate import PLAIN
 from nanochat.config.stages import STAGES
 from nanochat.runtime.events import VALIDATION, is_during_training, read_events
 from nanochat.runtime.files import translate_os_errors
@@ -39,7 +41,26 @@ class TaskScore:
         return (self.accuracy - chance) / (1 - chance) if chance < 1 else 0.0
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asked:
+    """Scores of one file: tasks that were asked alike. `how` is "" for the test problems as they stand."""
+
+    how: str
+    step: int | None
+    tasks: Mapping[str, TaskScore]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BitsPerByte:
+    """What `nanochat eval base` has measured on a text, by split: value, lower and upper end where they are known."""
+
+    step: int | None
+    text: str
+    splits: Mapping[str, tuple[float, float | None, float | None]]
+
+
 _PASS = " pass@"
+_FEW_SHOT = re.compile(r"\d+shot")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,7 +99,11 @@ class StageReport:
     val_bpb: tuple[float, ...]  # in the order of evaluation
     rewards: tuple[float, ...]  # of reinforcement learning, one a step
     passed: Mapping[str, tuple[float, ...]]  # pass@k of its tasks, in the order of evaluation
-    tasks: Mapping[str, TaskScore]
+    tasks: Mapping[str, TaskScore]  # of the test problems, at the latest step that was scored
+    asked: Asked | None  # how and when they were
+    others: tuple[Asked, ...]  # of other steps, splits, and ways of asking
+    bits_per_byte: tuple[BitsPerByte, ...]
+    core: tuple[tuple[int, float], ...]  # step and value, each time it was measured
     scored: tuple[Scored, ...]  # during training, in the order of the steps
     samples: tuple[Sample, ...]  # all answers, by prompt and then by step
     data: Record
@@ -158,11 +183,13 @@ def _stage(stage_dir: Path, config: Record, events: Sequence[Record]) -> StageRe
     finished = _read_json(stage_dir / "finished.json")
     steps = _of(events, "StepDone")
     last = steps[-1] if steps else {}
-    evals = [_read_json(path) for path in sorted((stage_dir / "eval").glob("*.json"))]
+    named = {path.stem: _read_json(path) for path in sorted((stage_dir / "eval").glob("*.json"))}
+    evals = list(named.values())
     eval_times = [seconds for e in evals if (seconds := _number(e.get("elapsed_s"))) is not None]
     evaluated = _of(events, "Evaluated")
     bpb = _numbers((e for e in evaluated if e.get("name") == "val_bpb"), "value")
     started = _of(events, "StageStarted")
+    asked, others = _asked(named)
     rates = _numbers(steps, "tokens_per_s")
     shares = _numbers(steps, "mfu")
     return StageReport(
@@ -180,7 +207,11 @@ def _stage(stage_dir: Path, config: Record, events: Sequence[Record]) -> StageRe
         rewards=_numbers(_of(events, "RolloutsDone"), "reward"),
         passed=_passed(evaluated),
         val_bpb=bpb or _numbers([*evals, finished], "val_bpb")[:1],
-        tasks=_tasks(evals, evaluated),
+        tasks=asked.tasks if asked else _told(evaluated),
+        asked=asked,
+        others=others,
+        bits_per_byte=_bits_per_byte(named),
+        core=_core(evaluated),
         scored=_scored(evaluated),
         samples=_samples(_read_lines(stage_dir / "samples.jsonl") or _of(events, "Sampled")),
         data=_mapping(config, "data"),
@@ -202,20 +233,65 @@ def _without_abandoned(events: Sequence[Record]) -> list[Record]:
     return kept
 
 
-def _tasks(evals: Sequence[Record], evaluated: Sequence[Record]) -> dict[str, TaskScore]:
-    """Scores from the evaluation files; from the events when there is no such file."""
-    found: dict[str, TaskScore] = {}
-    for evaluation in evals:
-        for name, task in _mapping(evaluation, "tasks").items():
-            score = _task(task, "accuracy")
-            if score:
-                found[name] = score
-    if found:
-        return found
+def _asked(named: Mapping[str, Record]) -> tuple[Asked | None, tuple[Asked, ...]]:
+    """The scores that stand for the stage, and all others.
+
+    They are those of the test problems as they stand, of the latest step; where there are none, as of a base model
+    that knows no chat, those behind examples.
+    """
+    files = [(name.partition("@")[0], record, _scores(record)) for name, record in named.items()]
+    found = [
+        (file, Asked(how=file.partition("-")[2].replace("-", ", "), step=_whole(record.get("step")), tasks=tasks))
+        for file, record, tasks in files
+        if tasks
+    ]
+    main = [asked for file, asked in found if file in PLAIN] or [
+        asked for _, asked in found if _FEW_SHOT.fullmatch(asked.how)
+    ]
+    if not main:
+        return None, tuple(asked for _, asked in found)
+    newest = max(main, key=lambda asked: -1 if asked.step is None else asked.step)
+    alike = [asked for asked in main if (asked.step, asked.how) == (newest.step, newest.how)]
+    tasks = {name: score for asked in alike for name, score in asked.tasks.items()}
+    others = tuple(asked for _, asked in found if not any(asked is one for one in alike))
+    return Asked(how=newest.how, step=newest.step, tasks=tasks), others
+
+
+def _scores(evaluation: Record) -> dict[str, TaskScore]:
+    tasks = ((name, _task(task, "accuracy")) for name, task in _mapping(evaluation, "tasks").items())
+    return {name: score for name, score in tasks if score}
+
+
+def _told(evaluated: Sequence[Record]) -> dict[str, TaskScore]:
+    """Scores from the events, for a stage without files of them."""
     # a score has a number of problems; what is told during training is of other problems than the table's
     named = ((str(event.get("name")), event) for event in evaluated)
     scores = {name: _task(event, "value") for name, event in named if event.get("n") and not is_during_training(name)}
     return {name: score for name, score in scores.items() if score}
+
+
+def _bits_per_byte(named: Mapping[str, Record]) -> tuple[BitsPerByte, ...]:
+    found = []
+    for name, record in named.items():
+        splits = {
+            split: (value, _number(score.get("low")), _number(score.get("high")))
+            for split, score in _mapping(record, "splits").items()
+            if isinstance(score, Mapping) and (value := _number(score.get("bpb"))) is not None
+        }
+        if name.startswith("bpb") and splits:
+            found.append(BitsPerByte(step=_whole(record.get("step")), text=str(record.get("data", "")), splits=splits))
+    return tuple(found)
+
+
+def _core(evaluated: Sequence[Record]) -> tuple[tuple[int, float], ...]:
+    found = {
+        step: value
+        for event in evaluated
+        if event.get("name") == "core"
+        and (step := _whole(event.get("step"))) is not None
+        and (value := _number(event.get("value"))) is not None
+    }
+    return tuple(sorted(found.items()))
 
 
 def _scored(evaluated: Sequence[Record]) -> tuple[Scored, ...]:

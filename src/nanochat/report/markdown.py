@@ -15,7 +15,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from nanochat.report.collect import RunReport, Sample, TaskScore
+from nanochat.report.collect import Asked, RunReport, Sample, TaskScore
 from nanochat.report.core import core_table
 
 Item = TypeVar("Item")
@@ -39,6 +39,7 @@ def to_markdown(report: RunReport) -> str:
         ["## Model", "", *_model(report)],
         ["## Data", "", *_data(report)],
         ["## Losses", "", *_losses(report)],
+        *_bits_per_byte(report),
         ["## Scores", "", *_scores(report)],
         *_during_training(report),
         *_core(report),
@@ -164,6 +165,24 @@ def _rewards(report: RunReport) -> list[str]:
     return ["", *_table(("stage", "first reward", "last", "held-out problems", "reward"), rows)] if rows else []
 
 
+def _bits_per_byte(report: RunReport) -> list[list[str]]:
+    """The section, where `nanochat eval base` has measured them."""
+    found = [(stage.name, bpb) for stage in report.stages for bpb in stage.bits_per_byte]
+    splits = list(dict.fromkeys(split for _, bpb in found for split in bpb.splits))
+    if not found:
+        return []
+    rows = []
+    for stage, bpb in found:
+        cells = []
+        for split in splits:
+            value, low, high = bpb.splits.get(split, (None, None, None))
+            between = f" ({low:.4f} to {high:.4f})" if low is not None and high is not None else ""
+            cells.append("-" if value is None else f"{value:.4f}{between}")
+        rows.append((stage, _whole(bpb.step), inline(bpb.text) or "-", *cells))
+    lines = _table(("stage", "step", "text", *map(inline, splits)), rows)
+    return [["## Bits per byte", "", "Of the beginning of each split, with 95% intervals.", "", *lines]]
+
+
 def _scores(report: RunReport) -> list[str]:
     """One row a task, one column a stage; the last row is the mean centred accuracy."""
     stages = {stage.name: stage for stage in report.stages}
@@ -180,13 +199,34 @@ def _scores(report: RunReport) -> list[str]:
     rows.append(["**mean score**", "0.00", *("-" if m is None else f"**{m:.2f}**" for m in means)])
     missing = [c for c in columns if c not in stages or not stages[c].tasks]
     notes = [f"Not evaluated yet: {', '.join(missing)}.", ""] if missing else []
+    header = ("task", "chance", *(_scored_at(c, stages[c].asked) if c in stages else c for c in columns))
     return [
         "Accuracy with its 95% interval; n is the number of examples."
         " The mean score is centred: 0 is guessing, 1 is perfect.",
         "",
         *notes,
-        *_table(("task", "chance", *columns), rows),
+        *_table(header, rows),
+        *_asked_otherwise(report),
     ]
+
+
+def _scored_at(stage: str, asked: Asked | None) -> str:
+    """`sft, step 650`; of a base model that was asked behind examples `base, step 2,000, 5shot`."""
+    step = "" if asked is None or asked.step is None else f", step {asked.step:,}"
+    return f"{stage}{step}" + (f", {inline(asked.how)}" if asked and asked.how else "")
+
+
+def _asked_otherwise(report: RunReport) -> list[str]:
+    """A table of what is not in the one above: a row for each time, a column for each task."""
+    found = [(stage.name, asked) for stage in report.stages for asked in stage.others]
+    if not found:
+        return []
+    names = list(dict.fromkeys(name for _, asked in found for name in asked.tasks))
+    rows = [
+        (stage, _whole(asked.step), inline(asked.how) or "-", *(_score(asked.tasks.get(name)) for name in names))
+        for stage, asked in found
+    ]
+    return ["", "Of other steps, or asked otherwise:", "", *_table(("stage", "step", "how", *map(inline, names)), rows)]
 
 
 def _core(report: RunReport) -> list[list[str]]:
@@ -199,7 +239,12 @@ def _core(report: RunReport) -> list[list[str]]:
         " its 95% interval; GPT-2's are the published scores."
     )
     cells = [[inline(cell) for cell in row] for row in (header, *rows)]
-    return [["## CORE", "", said, "", *_table(cells[0], cells[1:])]]
+    steps = []
+    for stage in report.stages:
+        if len(stage.core) > 1:
+            told = ", ".join(f"{value:.4f} at {step:,}" for step, value in evenly(stage.core, _MOST_VALIDATIONS))
+            steps += ["", f"{stage.name}, by step: {told}."]
+    return [["## CORE", "", said, "", *_table(cells[0], cells[1:]), *steps]]
 
 
 def _during_training(report: RunReport) -> list[list[str]]:

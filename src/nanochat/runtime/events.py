@@ -171,6 +171,11 @@ class StageFinished(Event):
     summary: Mapping[str, Any] = field(default_factory=dict)
 
 
+def warner(on_event: OnEvent, stage: str) -> Callable[[str], None]:
+    """Takes lines that a person should see, and tells each as a warning."""
+    return lambda line: on_event(Notice(stage=stage, level="warning", message=line))
+
+
 def fan_out(*consumers: OnEvent) -> OnEvent:
     """One consumer that hands every event to all of them, in order."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -67,8 +68,13 @@ class InferReport:
     speeds: list[InferSpeed]
 
 
-def bench_infer(config: BenchInferConfig, context: RunContext, selector: str | None = None) -> InferReport:
-    """Time a saved model, or one of random weights.
+def bench_infer(
+    config: BenchInferConfig,
+    context: RunContext,
+    selector: str | None = None,
+    on_notice: Callable[[str], None] | None = None,
+) -> InferReport:
+    """Time a saved model, or one of random weights; `on_notice` is told in one line each what was passed over.
 
     Raises:
         ContextError: the prompt and the answer do not fit into the context of a saved model.
@@ -76,7 +82,7 @@ def bench_infer(config: BenchInferConfig, context: RunContext, selector: str | N
     device = torch.device(context.device)
     dtype: torch.dtype | None = None if config.dtype == "auto" else getattr(torch, config.dtype)
     if selector is not None:
-        engine, _ = load_engine(context.paths, selector, device, dtype)
+        engine, _ = load_engine(context.paths, selector, device, dtype, on_notice)
         model, tokenizer = engine.model, engine.tokenizer
     else:
         shape = config.model()

@@ -28,6 +28,7 @@ from nanochat.runtime.hub import Hub
 from nanochat.stages.fetching import fetch
 
 ADDRESS = "https://karpathy-public.s3.us-west-2.amazonaws.com/eval_bundle.zip"
+NAME = "eval_bundle"
 RECORD = "download.json"
 LARGEST_BYTES = 2_000_000_000  # unpacked; the bundle has some 30 MB
 
@@ -46,19 +47,25 @@ def have_bundle(context: RunContext, given: str | None, hub: Hub, on_event: OnEv
     return context.processes.first_does(lambda: _downloaded(context.paths.tasks, hub, on_event))
 
 
+def downloaded(tasks: Path) -> Path | None:
+    """The bundle that was downloaded into the folder of task data; None where none was."""
+    folder = tasks / NAME
+    return folder if download_record(folder) else None
+
+
 def download_record(folder: Path) -> dict[str, Any]:
     """What was recorded when a bundle was downloaded; empty for one that was not."""
     return read_json(folder / RECORD) or {}
 
 
 def _downloaded(tasks: Path, hub: Hub, on_event: OnEvent) -> Path:
-    folder = tasks / "eval_bundle"
+    folder = tasks / NAME
     if download_record(folder):
         return folder
     if hub.offline:
         raise MissingError(
             "the CORE bundle would have to be downloaded, and HF_HUB_OFFLINE forbids it",
-            f"unset HF_HUB_OFFLINE, or unpack {ADDRESS} somewhere and give --bundle DIR",
+            "nanochat data tasks core, where there is a network; or unpack it yourself and give --bundle DIR",
         )
     with translate_os_errors(tasks):
         tasks.mkdir(parents=True, exist_ok=True)

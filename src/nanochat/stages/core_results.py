@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from nanochat.checkpoints.evals import keep_eval
 from nanochat.evaluation.core.bundle import Bundle
 from nanochat.evaluation.core.result import CoreResult
 from nanochat.runtime.context import RunContext
 from nanochat.runtime.events import Evaluated
-from nanochat.runtime.files import atomic_write_json
 from nanochat.stages.core_bundle import download_record
 
 CORE_EVENT = "core"
@@ -33,7 +33,8 @@ def keep_core(
 ) -> None:
     """Write `core.json`, item by item, with what the bundle was."""
     keep(
-        folder / "core.json",
+        folder,
+        "core",
         {
             "step": step,
             "max_per_task": max_per_task,
@@ -46,6 +47,6 @@ def keep_core(
     )
 
 
-def keep(path: Path, value: dict[str, Any], context: RunContext) -> None:
-    """Write a file of results; the first process does."""
-    context.processes.first_does(lambda: atomic_write_json(path, value))
+def keep(folder: Path, name: str, value: dict[str, Any], context: RunContext) -> None:
+    """Write results of a step; the first process does."""
+    context.processes.first_does(lambda: keep_eval(folder, name, value))

@@ -5,25 +5,33 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from nanochat.checkpoints.layout import read_json
 from nanochat.checkpoints.selector import describe_place, resolve
 from nanochat.config.evaluate import ChatEvalConfig
 from nanochat.engine.engine import Engine
 from nanochat.engine.load import load_engine
 from nanochat.errors import UsageError
 from nanochat.evaluation.chat import TaskScore, evaluate_task
-from nanochat.evaluation.chatcore import ChatCore, chatcore
+from nanochat.evaluation.chatcore import ChatCore
 from nanochat.evaluation.prompts import AsChat, Asking, FewShot
 from nanochat.pocket.held_out import Split
 from nanochat.runtime.context import RunContext
-from nanochat.runtime.events import Evaluated, Event, EventLog, Notice, OnEvent, StageProgress, fan_out, to_nobody
-from nanochat.runtime.files import atomic_write_json
+from nanochat.runtime.events import (
+    Evaluated,
+    Event,
+    EventLog,
+    Notice,
+    OnEvent,
+    StageProgress,
+    fan_out,
+    to_nobody,
+    warner,
+)
+from nanochat.stages.chat_results import core_of, keep_score
 from nanochat.tasks.hub import Places
 from nanochat.tasks.names import CHATCORE, DESCRIPTIONS, canonical, is_file
 from nanochat.tasks.pocket import pocket_tasks
@@ -31,7 +39,6 @@ from nanochat.tasks.registry import open_task, open_validation
 from nanochat.tasks.task import Task
 
 CORE_NAME = "ChatCORE"
-ALSO_IN_CORE = ("spellingbee",)
 TOP_K = 50  # of sampled answers, as in reinforcement learning
 
 
@@ -90,95 +97,96 @@ def evaluate_chat(
 ) -> list[TaskScore]:
     """Score a model on the chosen tasks and write `eval/*.json` into its stage folder.
 
-    Several processes share the problems of each task; the first one tells and writes. Scores of other tasks of the
-    same step that stand there are kept. Only plain scores of the test split are events of the run: those of files,
-    of the val split, behind examples or of sampled answers are not.
+    Several processes share the problems of each task; the first one tells, and writes every score at once, so that an
+    end half-way loses none. Scores of other tasks of the same step that stand there are kept. Only plain scores of
+    the test split are events of the run: those of files, of the val split, behind examples or of sampled answers
+    are not.
 
     Raises:
         MissingError: no such model, or no data of a task.
         UsageError: no such task, or one whose answers cannot be graded here.
         ConversationError, DamagedError, StorageError: a file of conversations cannot be used.
     """
+    on_event = on_event if context.processes.first else to_nobody
+    notice = warner(on_event, "eval")
     places = Places.of(context.paths, config.task_data)
     tasks = choose_tasks(config.tasks, config.max_problems, config.split, places=places, unsafe_exec=config.unsafe_exec)
     for task in tasks.values():
         task.prepare()
     if context.world_size > 1:  # the first says which: another might look a moment later, or see an older folder
         asked = selector
-        selector = context.processes.first_does(lambda: describe_place(resolve(context.paths, asked)))
+        selector = context.processes.first_does(lambda: describe_place(resolve(context.paths, asked, notice)))
     engine, checkpoint = load_engine(
-        context.paths, selector, device=context.device, dtype=getattr(torch, context.dtype)
+        context.paths, selector, device=context.device, dtype=getattr(torch, context.dtype), on_notice=notice
     )
     folder = checkpoint.path.parent
     stage = folder.name
-    started = time.perf_counter()
-    first = context.processes.first
     log = EventLog(folder / "events.jsonl")
-    on_event = on_event if first else to_nobody
-    both = fan_out(log, on_event) if first else to_nobody
+    both = fan_out(log, on_event) if context.processes.first else to_nobody
     own = {name for name in tasks if is_file(name)}
     for line in _remarks(config, tasks, own, stage):
         on_event(Notice(stage="eval", level="info", message=line))
     scores: dict[str, TaskScore] = {}
-    for number, (name, task) in enumerate(tasks.items()):
 
-        def progress(done: int, total: int, correct: int, number: int = number, name: str = name) -> None:
-            answers = done * (1 if tasks[name].kind == "categorical" else config.num_samples)
-            on_event(
-                StageProgress(
-                    stage="eval",
-                    done=number + done / total,
-                    total=len(tasks),
-                    unit="tasks",
-                    detail=f"{describe_place(checkpoint.path)} {name} {correct}/{answers}",
-                )
-            )
+    def tell_share(done: float, detail: str) -> None:
+        detail = f"{describe_place(checkpoint.path)} {detail}"
+        on_event(StageProgress(stage="eval", done=done, total=len(tasks), unit="tasks", detail=detail))
 
-        score = evaluate_task(
-            engine,
-            task,
-            max_problems=config.max_problems,
-            batch_size=config.batch_size,
-            max_new_tokens=config.max_new_tokens,
-            num_samples=config.num_samples,
-            temperature=config.sampling_temperature,
-            top_k=TOP_K if config.sampling_temperature else None,
-            seed=config.seed,
-            asking=_asking(engine, config, task),
-            on_progress=progress,
-            processes=context.processes,
-        )
-        scores[name] = score = dataclasses.replace(score, name=name)
-        if score.too_long:
-            line = f"{name}: {score.too_long} of {score.n} prompts left no room for an answer; they count as wrong"
-            on_event(Notice(stage="eval", level="warning", message=line))
-        tell = on_event if name in own or config.split == "val" or config.variant else both
-        tell(_event(score, stage, checkpoint.step))
-    if core := core_of(scores.values()):
-        of_core = sum(scores[name].n for name in core.tasks)
-        event = Evaluated(
-            stage=stage,
-            step=checkpoint.step,
-            name=CORE_NAME,
-            value=core.value,
-            n=of_core,
-            low=core.low,
-            high=core.high,
-            chance=0.0,
-        )
-        (on_event if config.split == "val" or config.variant else both)(event)
-    log.close()
-    elapsed_s = time.perf_counter() - started
-    for file in sorted({_file_of(name, config) for name in scores} if first else ()):
-        kept = {name: score for name, score in scores.items() if _file_of(name, config) == file}
-        seconds = elapsed_s * len(kept) / len(scores)
-        _keep(folder / "eval" / file, kept, checkpoint.step, config, seconds)
+    try:
+        for number, (name, task) in enumerate(tasks.items()):
+            started = time.perf_counter()
+
+            def tell_task(share: float, detail: str, number: int = number, name: str = name) -> None:
+                tell_share(number + share, f"{name} {detail}")
+
+            score = dataclasses.replace(_score(engine, task, config, context, tell_task), name=name)
+            if score.too_long:
+                line = f"{name}: {score.too_long} of {score.n} prompts left no room for an answer; they count as wrong"
+                notice(line)
+            if context.processes.first:
+                keep_score(folder, score, task, checkpoint.step, config, time.perf_counter() - started)
+            scores[name] = score
+            tell = on_event if name in own or config.split == "val" or config.variant else both
+            tell(_event(score, stage, checkpoint.step))
+        if core := core_of(scores.values()):
+            event = _core_event(core, sum(scores[name].n for name in core.tasks), stage, checkpoint.step)
+            (on_event if config.split == "val" or config.variant else both)(event)
+    except BaseException:
+        left = [_as_asked(name, config.tasks) for name in tasks if name not in scores]
+        if scores and left:
+            line = f"the scores of {', '.join(scores)} are kept; --tasks {','.join(left)} asks what is left"
+            on_event(Notice(stage="eval", level="info", message=line))
+        raise
+    finally:
+        log.close()
     return list(scores.values())
 
 
-def core_of(scores: Iterable[TaskScore]) -> ChatCore | None:
-    """ChatCORE of these scores; None where a task of it is missing."""
-    return chatcore({score.name: score for score in scores}, CHATCORE, ALSO_IN_CORE)
+def _score(
+    engine: Engine, task: Task, config: ChatEvalConfig, context: RunContext, tell: Callable[[float, str], None]
+) -> TaskScore:
+    """Score one task; `tell` is given the share that is done, and right answers of answers."""
+    samples = 1 if task.kind == "categorical" else config.num_samples
+    return evaluate_task(
+        engine,
+        task,
+        max_problems=config.max_problems,
+        batch_size=config.batch_size,
+        max_new_tokens=config.max_new_tokens,
+        num_samples=config.num_samples,
+        temperature=config.sampling_temperature,
+        top_k=TOP_K if config.sampling_temperature else None,
+        seed=config.seed,
+        asking=_asking(engine, config, task),
+        on_progress=lambda done, total, correct: tell(done / total, f"{correct}/{done * samples}"),
+        processes=context.processes,
+    )
+
+
+def _as_asked(name: str, names: str) -> str:
+    """The word of a list that a task was chosen by: a file's path."""
+    words = (word.strip() for word in names.split(","))
+    return next((word for word in words if is_file(word) and Path(word).name == name), name)
 
 
 def _asking(engine: Engine, config: ChatEvalConfig, task: Task) -> Asking:
@@ -217,65 +225,7 @@ def _event(score: TaskScore, stage: str, step: int) -> Event:
     )
 
 
-def _file_of(name: str, config: ChatEvalConfig) -> str:
-    """The file in `eval/` that keeps the score of a task: files apart from pocket and the rest, val from test."""
-    if is_file(name):
-        return f"files{config.variant}.json"
-    kind = "chat" if name in DESCRIPTIONS else "pocket"
-    return f"{kind}{'-val' if config.split == 'val' else ''}{config.variant}.json"
-
-
-def _keep(path: Path, scores: Mapping[str, TaskScore], step: int, config: ChatEvalConfig, elapsed_s: float) -> None:
-    """Write scores beside those that stand there, and ChatCORE where all of its tasks are among them.
-
-    Only those stay that were asked alike: of this step, as many problems, sampled as these are.
-    """
-    before = read_json(path) or {}
-    about = _about(config)
-    tasks = before.get("tasks", {}) if before.get("step") == step and _same_asking(before, about) else {}
-    tasks |= {name: score.to_dict() for name, score in scores.items()}
-    core = chatcore({name: _Kept(score) for name, score in tasks.items()}, CHATCORE, ALSO_IN_CORE)
-    atomic_write_json(
-        path,
-        {
-            "step": step,
-            **about,
-            "elapsed_s": round(elapsed_s, 2),
-            "tasks": tasks,
-            **({"chatcore": core.to_dict()} if core else {}),
-        },
+def _core_event(core: ChatCore, count: int, stage: str, step: int) -> Event:
+    return Evaluated(
+        stage=stage, step=step, name=CORE_NAME, value=core.value, n=count, low=core.low, high=core.high, chance=0.0
     )
-
-
-def _about(config: ChatEvalConfig) -> dict[str, Any]:
-    """How problems were asked, as a file of scores says it."""
-    about: dict[str, Any] = {"max_problems": config.max_problems}
-    if config.shots:
-        about["shots"] = config.shots
-    if config.max_new_tokens:
-        about["max_new_tokens"] = config.max_new_tokens
-    if config.sampling_temperature:
-        about |= {"temperature": config.sampling_temperature, "seed": config.seed}
-    return about
-
-
-def _same_asking(found: Mapping[str, Any], about: Mapping[str, Any]) -> bool:
-    asked = ("max_problems", "shots", "max_new_tokens", "temperature", "seed")
-    return all(found.get(name) == about.get(name) for name in asked)
-
-
-class _Kept:
-    """A score as its file has it."""
-
-    def __init__(self, values: Mapping[str, float]) -> None:
-        self.accuracy, self.chance = values["accuracy"], values["chance"]
-        self.interval = (values["low"], values["high"])
-
-
-def is_evaluated(
-    context: RunContext, tag: str, stage: str, step: int, tasks: Iterable[str], config: ChatEvalConfig
-) -> bool:
-    """Whether `eval/pocket.json` holds these tasks for this step, asked as the config says."""
-    found = read_json(context.paths.model_dir(tag, stage) / "eval" / "pocket.json") or {}
-    alike = found.get("step") == step and _same_asking(found, _about(config))
-    return alike and set(tasks) <= set(found.get("tasks", {}))

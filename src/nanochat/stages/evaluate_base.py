@@ -27,7 +27,7 @@ from nanochat.evaluation.core.evaluate import evaluate_core
 from nanochat.evaluation.core.result import CoreResult, CoreScore
 from nanochat.evaluation.load import load_model
 from nanochat.runtime.context import RunContext
-from nanochat.runtime.events import Evaluated, EventLog, OnEvent, Sampled, StageProgress, fan_out, to_nobody
+from nanochat.runtime.events import Evaluated, EventLog, OnEvent, Sampled, StageProgress, fan_out, to_nobody, warner
 from nanochat.runtime.hub import Hub
 from nanochat.stages.base_subjects import OwnModel, Subject, foreign_model
 from nanochat.stages.core_bundle import have_bundle
@@ -75,7 +75,7 @@ def evaluate_base(
     if config.hf:
         subject: Subject = foreign_model(config.hf, context, config.pass_tokens or None)
     else:
-        subject = _own_model(selector, context, config.pass_tokens or None)
+        subject = _own_model(selector, context, config.pass_tokens or None, on_event)
     log = EventLog(subject.folder.parent / "events.jsonl") if isinstance(subject, OwnModel) else None
     both = fan_out(log, on_event) if log is not None and context.processes.first else on_event
     try:
@@ -92,11 +92,12 @@ def evaluate_base(
     )
 
 
-def _own_model(selector: str | None, context: RunContext, tokens: int | None) -> OwnModel:
+def _own_model(selector: str | None, context: RunContext, tokens: int | None, on_event: OnEvent) -> OwnModel:
+    notice = warner(on_event, "eval")
     if context.world_size > 1:  # the first says which: another might look a moment later, or see an older folder
         asked = selector
-        selector = context.processes.first_does(lambda: describe_place(resolve(context.paths, asked)))
-    model, checkpoint = load_model(context.paths, selector, context.device, getattr(torch, context.dtype))
+        selector = context.processes.first_does(lambda: describe_place(resolve(context.paths, asked, notice)))
+    model, checkpoint = load_model(context.paths, selector, context.device, getattr(torch, context.dtype), notice)
     return OwnModel(model, checkpoint, tokens)
 
 
@@ -135,12 +136,12 @@ def _measure_bpb(
     )
     values = {split: score.to_dict() for split, score in scores.items()}
     kept = {"step": subject.step, "data": name, "splits": values, "elapsed_s": round(time.perf_counter() - started, 2)}
-    file = "bpb.json"
+    file = "bpb"
     if name == (own or name):
         kept |= {f"{split}_bpb": value["bpb"] for split, value in values.items()}
     else:  # what lists and reports call the model's own is not that of other text
-        file = f"bpb-{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}.json"
-    keep(subject.folder / file, kept, context)
+        file = f"bpb-{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}"
+    keep(subject.folder, file, kept, context)
     return scores
 
 

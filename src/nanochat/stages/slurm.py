@@ -27,6 +27,7 @@ from typing import Any
 from nanochat.config.conversations import AUTO, Ingredient, parse_ingredients, recipe_of
 from nanochat.config.data import PocketDataConfig, TokenizerConfig
 from nanochat.config.evaluate import ChatEvalConfig
+from nanochat.config.evaluate_base import BaseEvalConfig
 from nanochat.config.fields import options_of
 from nanochat.config.mixture import parse_mixture
 from nanochat.config.rl import RlConfig
@@ -36,7 +37,7 @@ from nanochat.config.train import BaseTrainConfig, ChatTrainConfig, MidTrainConf
 from nanochat.data.sources import SOURCES, shards_for
 from nanochat.errors import UsageError
 from nanochat.runtime.paths import check_name
-from nanochat.tasks.names import CHATCORE, DESCRIPTIONS, canonical, is_file, is_task
+from nanochat.tasks.names import CHATCORE, CORE, DESCRIPTIONS, canonical, is_file, is_task
 from nanochat.training.horizon import base_horizon
 
 PREPARE = "prepare.sh"
@@ -78,6 +79,9 @@ class Preparation:
     words: tuple[str, ...]
     unless: tuple[str, ...] = ()
     quiet: bool = False
+
+
+CORE_BUNDLE = Preparation(("data", "tasks", CORE))
 
 
 def scripts(job: Job, config: SlurmConfig) -> dict[str, str]:
@@ -123,13 +127,15 @@ def prepare(config: Any) -> list[Preparation]:
         UsageError: sizes that cannot work, or a name that cannot be one.
     """
     if isinstance(config, Recipe):
-        return [_made(config.data), _made(config.tokenizer)]
+        core = [CORE_BUNDLE] if config.base.core_every and not config.base.core_bundle else []
+        return [_made(config.data), _made(config.tokenizer), *core]
     if isinstance(config, BaseTrainConfig):
         tokens = None
         if not config.source:
             tokens = base_horizon(config, config.model(TokenizerConfig().vocab_size)).tokens
         data = [_data_set(name, tokens and tokens * share) for name, share in parse_mixture(config.data)]
-        return [*data] if config.source else [*data, _tokenizer(config)]
+        core = [CORE_BUNDLE] if config.core_every and not config.core_bundle else []
+        return [*data, *core] if config.source else [*data, _tokenizer(config), *core]
     if isinstance(config, ChatTrainConfig):
         return _conversations(config)
     if isinstance(config, RlConfig):
@@ -137,6 +143,10 @@ def prepare(config: Any) -> list[Preparation]:
         return [*_fetched(words, config), *_looked_at(filter(is_file, words))]
     if isinstance(config, ChatEvalConfig):
         return _fetched(_words(config.tasks), config)
+    if isinstance(config, BaseEvalConfig):
+        texts = parse_mixture(config.data) if config.data and "bpb" in config.parts else ()
+        core = [CORE_BUNDLE] if "core" in config.parts and not config.bundle else []
+        return [*(_data_set(name, None) for name, _ in texts), *core]
     return []
 
 

@@ -16,7 +16,8 @@ from nanochat.runtime.context import RunContext
 from nanochat.runtime.devices import matmul_rates
 from nanochat.runtime.events import OnEvent, StageFinished, StageStarted, to_nobody
 from nanochat.runtime.files import atomic_write_json, atomic_write_text
-from nanochat.stages.evaluate import choose_tasks, evaluate_chat, is_evaluated
+from nanochat.stages.chat_results import is_evaluated
+from nanochat.stages.evaluate import choose_tasks, evaluate_chat
 from nanochat.stages.finetune import midtrain, sft
 from nanochat.stages.prepare import make_pocket_data, make_tokenizer
 from nanochat.stages.pretrain import pretrain

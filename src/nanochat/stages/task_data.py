@@ -1,6 +1,6 @@
-"""Task data from the hub: fetched once, into the layout that `tasks.hub` looks for.
+"""Task data: fetched once, from the hub into the layout that `tasks.hub` looks for, and CORE's bundle from its address.
 
-Every file is checked against the hub's SHA-256; a stopped fetch goes on where it was. HF_ENDPOINT, HF_TOKEN and
+Every file of the hub is checked against its SHA-256; a stopped fetch goes on where it was. HF_ENDPOINT, HF_TOKEN and
 HF_HUB_OFFLINE are heeded as everywhere.
 """
 
@@ -18,12 +18,13 @@ from nanochat.runtime.download import FetchProgress, FileRequest
 from nanochat.runtime.events import OnEvent, StageFinished, StageProgress
 from nanochat.runtime.files import atomic_write_json
 from nanochat.runtime.hub import Hub, hub_from_environment
+from nanochat.stages.core_bundle import ADDRESS, downloaded, have_bundle
 from nanochat.stages.fetching import STAGE, fetch
 from nanochat.tasks.hub import MANIFEST, SETS, WORDS, WORDS_FILE, WORDS_URL, Places, find_files, find_words
-from nanochat.tasks.names import CHATCORE, DESCRIPTIONS, canonical
+from nanochat.tasks.names import CHATCORE, CORE, DESCRIPTIONS, canonical
 
 ON_WORDS = ("spellingbee", "simplespelling")
-GROUPS = {"chatcore": CHATCORE, "all": tuple(DESCRIPTIONS), WORDS: ON_WORDS[:1]}
+GROUPS = {"chatcore": CHATCORE, "all": (*DESCRIPTIONS, CORE), WORDS: ON_WORDS[:1]}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,6 +57,14 @@ def list_task_data(places: Places) -> list[TaskData]:
                 words = None
             splits, source = {"words": words}, WORDS_FILE
         found.append(TaskData(name=name, description=description, source=source, splits=splits))
+    found.append(
+        TaskData(
+            name=CORE,
+            description="the 22 tasks of CORE, for eval base",
+            source=Path(ADDRESS).name,
+            splits={"bundle": downloaded(places.downloads)},
+        )
+    )
     return found
 
 
@@ -65,7 +74,7 @@ def fetch_task_data(
     """Fetch what is missing of these tasks.
 
     Args:
-        names: tasks, `chatcore`, `words` or `all`.
+        names: tasks, `chatcore`, `words`, `core` or `all`.
         context: says where they go.
         on_event: told of the progress.
         environ: says which hub.
@@ -81,8 +90,8 @@ def fetch_task_data(
     """
     started = time.perf_counter()
     wanted = [task for name in names for task in GROUPS.get(name.lower(), (canonical(name),))]
-    if unknown := [name for name in wanted if name not in DESCRIPTIONS]:
-        known = ", ".join((*DESCRIPTIONS, *GROUPS))
+    if unknown := [name for name in wanted if name not in (*DESCRIPTIONS, CORE)]:
+        known = ", ".join((*DESCRIPTIONS, CORE, *GROUPS))
         raise UsageError(f"no task {', '.join(unknown)} that needs data", f"choose among {known}")
     wanted = list(dict.fromkeys(wanted))
     hub = hub_from_environment(environ)
@@ -90,6 +99,8 @@ def fetch_task_data(
     for name in wanted:
         if name in SETS:
             _fetch_set(name, places, hub, on_event)
+        elif name == CORE:
+            have_bundle(context, None, hub, on_event)
         else:
             _fetch_words(places, hub, on_event)
     on_event(StageFinished(stage=STAGE, step=0, elapsed_s=time.perf_counter() - started))

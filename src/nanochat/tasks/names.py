@@ -22,6 +22,10 @@ DESCRIPTIONS: dict[str, str] = {
 """The tasks that need data, each in a few words."""
 
 
+CORE = "core"
+"""The bundle of CORE's questions, which `nanochat eval base` asks: fetched as task data is, but no task here."""
+
+
 def is_file(name: str) -> bool:
     """Whether a task is a file of the user's: what has a suffix or a slash."""
     return "." in name or "/" in name or os.sep in name

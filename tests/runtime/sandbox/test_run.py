@@ -190,6 +190,57 @@ def alive(process: psutil.Process) -> bool:
         return False
 
 
+ORPHANS = """
+import os, time
+reading, writing = os.pipe()
+for number in range(4):
+    if os.fork() == 0:
+        try: os.setsid()
+        except OSError: pass
+        if os.fork() == 0:
+            kept = bytearray(SIZE << 20)
+            for at in range(0, len(kept), 4096): kept[at] = 1
+            os.write(writing, f"{os.getpid()} ".encode())
+            time.sleep(1000)
+        os._exit(0)
+    os.wait()
+said = b""
+while said.count(b" ") < 4: said += os.read(reading, 100)
+os.write(1, said)
+time.sleep(WAIT)
+"""
+"""Daemons in sessions of their own, where that is allowed; each with so many MiB."""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere orphans are the first process's of the machine")
+@pytest.mark.parametrize("level", [Isolation.PROCESS, Isolation.SYSCALLS, Isolation.FILES, Isolation.FULL])
+@pytest.mark.parametrize("size", [1, 100], ids=["small", "large"])
+def test_orphans_are_counted_and_ended(level: Isolation, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are no children of the run any more, and below the full level the kernel does not end them with it."""
+    if run.reached_isolation() < level:
+        pytest.skip(f"needs isolation {level.name}")
+    monkeypatch.setattr(run, "reached_isolation", lambda: level)
+    wait = 0 if size == 1 else 1000
+    result = run_python(ORPHANS.replace("SIZE", str(size)).replace("WAIT", str(wait)), limits=Limits(wall_s=60.0))
+    if result.detail.endswith("Function not implemented"):
+        pytest.skip("as root, where no user number can be taken, a program may start no process at this level")
+    assert result.outcome is (Outcome.PASSED if size == 1 else Outcome.OUT_OF_MEMORY), result
+    if level is Isolation.FULL:
+        return  # the numbers are those of its own numbering
+    assert size > 1 or len(result.stdout.split()) == 4
+    until = time.monotonic() + 5
+    while left := [pid for pid in map(int, result.stdout.split()) if lives(pid)]:
+        assert time.monotonic() < until, left
+        time.sleep(0.01)
+
+
+def lives(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def test_levels(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Isolation.FULL >= Isolation.FILES > Isolation.SYSCALLS > Isolation.PROCESS > Isolation.NONE
     assert all(level.words for level in Isolation)

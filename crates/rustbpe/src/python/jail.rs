@@ -10,6 +10,12 @@ pub(super) fn jail_die_with_parent(signal: i32) -> PyResult<()> {
     Ok(jail::die_with_parent(signal)?)
 }
 
+/// What descendants of this process leave behind when they end becomes its own child.
+#[pyfunction]
+pub(super) fn jail_adopt_orphans() -> PyResult<()> {
+    Ok(jail::adopt_orphans()?)
+}
+
 /// Nobody but root reads or traces this process from now on.
 #[pyfunction]
 pub(super) fn jail_hide_memory() -> PyResult<()> {

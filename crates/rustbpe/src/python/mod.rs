@@ -44,8 +44,8 @@ mod _rustbpe {
     use super::encoder::BpeEncoder;
     #[pymodule_export]
     use super::jail::{
-        jail_die_with_parent, jail_drop_capabilities, jail_hide_memory, jail_new_root, jail_restrict_calls,
-        jail_restrict_files,
+        jail_adopt_orphans, jail_die_with_parent, jail_drop_capabilities, jail_hide_memory, jail_new_root,
+        jail_restrict_calls, jail_restrict_files,
     };
     #[pymodule_export]
     use super::parquet::{ParquetTexts, Texts};

@@ -99,6 +99,8 @@ def enter(orders: Orders) -> Cell:
             owner=os.geteuid() if user is None else user,
             own_user=not _may(CAP_SYS_ADMIN),
         )
+    else:
+        _rustbpe.jail_adopt_orphans()  # above, those of the program are the keeper's
     if user is not None:
         os.setgroups([])
         os.setresgid(user, user, user)

@@ -17,12 +17,15 @@ from typing import Any
 from nanochat.runtime.sandbox.confine import Orders
 from nanochat.runtime.sandbox.inside import STARTED
 from nanochat.runtime.sandbox.result import Outcome
+from nanochat.runtime.sandbox.verdicts import FULL
 from nanochat.runtime.sandbox.wire import LENGTH_BYTES
 
 START_S = 30.0
 """How long the processes may take to start, on a machine that is busy; the program's own time begins after that."""
 LOOK_EVERY_S = 0.05
 """How often memory is added up. Between two looks each process has its own limit."""
+RUNAWAYS_S = 2.0
+"""How long processes are looked for that have left the group of a run: they may start others meanwhile."""
 LONGEST_REPORT = 64 * 1024
 CHUNK = 1 << 16
 
@@ -90,6 +93,8 @@ def run(command: list[str], orders: Orders, check: str | None, output_bytes: int
         with selectors.DefaultSelector() as selector:
             _exchange(done, process, selector, reading, memoryview(message), orders)
     finally:
+        if orders.isolation < FULL:
+            _end_runaways(process.pid)
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)  # not yet waited for, so the number is still its own
         process.wait()
@@ -166,6 +171,30 @@ def _drain(done: Run, process: subprocess.Popen[bytes]) -> None:
                 done.take(kept, data)
                 if done.stopped is not None and done.stopped[0] is Outcome.OUTPUT_LIMIT:
                     break
+
+
+def _end_runaways(pid: int) -> None:
+    """End what has left the group of a run, as a daemon does. The run's first process has adopted it, so it is found as
+    long as that one lives; above, the kernel ends it.
+    """
+    until = time.monotonic() + RUNAWAYS_S
+    while time.monotonic() < until:
+        groups = {group for child in _descendants(pid) if (group := _group(child)) not in (None, pid)}
+        if not groups:
+            return
+        for group in groups:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(group, signal.SIGKILL)
+        time.sleep(0.001)
+
+
+def _group(pid: int) -> int | None:
+    """The process group of a process that lives; None for one that does not."""
+    try:
+        state, _, group = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:3]
+    except OSError:
+        return None
+    return None if state in "ZX" else int(group)
 
 
 def memory_bytes(pid: int) -> int:

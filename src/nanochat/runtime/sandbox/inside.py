@@ -32,6 +32,8 @@ ORDERS = 0
 STARTED = "started"
 """The first line of a report; the second is the verdict."""
 SIGKILL, SIGTERM = 9, 15  # the same everywhere; `signal` takes long to import
+ENDED_S = 10.0
+"""How long the judge waits to be ended; the process outside does it at once."""
 LEAVING_S = 0.2
 """How long a process may take to end that has closed its connection."""
 
@@ -60,6 +62,10 @@ def _main(report: int) -> None:
         _keep(cell, calls[0], answers[1], status[1])
     for descriptor in (calls[0], answers[1], status[1]):
         os.close(descriptor)
+    if not cell.apart:
+        import signal
+
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel buries the program's orphans, which are ours
     nowhere = os.open(os.devnull, os.O_RDWR)
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
@@ -74,6 +80,8 @@ def _main(report: int) -> None:
         raise RuntimeError(f"the program could not be confined: {first[-1]}")
     _tell(report, STARTED, "")
     _tell(report, *_verdict(peer, check if orders.judged else None, status[0]))
+    if not cell.apart:
+        select.select([], [], [], ENDED_S)  # what the program left behind is found through us, so we are ended last
 
 
 def _verdict(peer: Peer, check: str | None, status: int) -> Verdict:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from nanochat.checkpoints.evals import number
 from nanochat.checkpoints.layout import tags
-from nanochat.checkpoints.listing import number
 from nanochat.config.stages import STAGES
 from nanochat.runtime.paths import Paths
 from nanochat.tui.watch.run import EVENTS, Gathered, StageLog, State

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from nanochat.checkpoints.evals import mean_score, number, read_evals
 from nanochat.checkpoints.layout import read_finished, read_json
-from nanochat.checkpoints.listing import mean_score, number, read_evals
 from nanochat.console.tracker import StageTracker
 from nanochat.runtime.events import (
     BetweenSteps,
@@ -255,7 +255,8 @@ class StageLog:
     @property
     def score(self) -> float | None:
         """Mean centred accuracy over all tasks."""
-        return mean_score(self.evals)
+        found = mean_score(self.evals)
+        return found.value if found else None
 
     @property
     def step(self) -> int:

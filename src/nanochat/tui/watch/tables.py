@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
-from nanochat.checkpoints.listing import number
+from nanochat.checkpoints.evals import number, plain_evals
 from nanochat.console.lines import Part, fit
 from nanochat.console.words import duration, safe, short
 from nanochat.tui.watch.model import Model
@@ -43,9 +43,8 @@ def stages(model: Model, now: float, width: int) -> list[Text]:
 def _scores(model: Model) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
     for stage, log in model.logs.items():
-        for evaluation in log.evals.values():
-            tasks = evaluation.get("tasks")
-            for name, task in tasks.items() if isinstance(tasks, dict) else ():
+        for evaluation in plain_evals(log.evals).values():
+            for name, task in evaluation["tasks"].items():
                 if not isinstance(task, dict) or (accuracy := number(task.get("accuracy"))) is None:
                     continue
                 low, high, chance, n = (number(task.get(key)) for key in ("low", "high", "chance", "n"))
