@@ -208,6 +208,16 @@ def test_core(test_data: Path) -> None:
     assert "no task 'cop'" in run("--shared", str(test_data), "--tasks", "cop", name="core").stderr
 
 
+def test_sharing() -> None:
+    tiny = "--depth 1 --sequence-len 32 --vocab-size 128 --compile off --dtype float32"
+    done = run("--steps", "1", "--words", tiny, "--json", name="sharing")
+    assert done.returncode == 0, done.stderr
+    ours, plain = json.loads(done.stdout)["rows"]
+    assert (ours["who"], plain["who"]) == ("ours", "the library's")
+    assert all(len(row["both_s"]) == 2 and min(row["both_s"]) > 0 for row in (ours, plain))
+    assert ours["ratio"] == pytest.approx(sum(ours["both_s"]) / 2 / ours["alone_s"])
+
+
 def test_stages_trains_rl_as_the_pipeline_does(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks"))
     import stages

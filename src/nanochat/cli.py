@@ -22,6 +22,7 @@ from nanochat.console.failures import failure, memory_failure, os_failure, stdou
 from nanochat.console.log_format import LOG_FORMAT, named_in, wants_json
 from nanochat.errors import NanochatError
 from nanochat.runtime.launch.ending import Ending
+from nanochat.runtime.sharing import share_cores
 
 PROGRAM = "nanochat"
 COMPLETE_VARIABLE = "_NANOCHAT_COMPLETE"
@@ -209,6 +210,7 @@ def entry() -> NoReturn:
     One of several processes tells its end to whoever started it, see `runtime.launch.worker`.
     """
     _on_signals(_leave)
+    share_cores(os.environ)
     if _is_worker():
         from nanochat.runtime.launch.worker import begin
 

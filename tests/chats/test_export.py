@@ -13,6 +13,7 @@ from nanochat.chats.store import ChatStore
 from nanochat.chats.tree import Chat
 from nanochat.errors import ConversationError, UsageError
 from nanochat.tasks.check import check_file
+from nanochat.tasks.files import ConversationFile
 from nanochat.tasks.pairs import read_pairs
 from nanochat.tokenizer.conversation import Conversation, Message, Part
 
@@ -118,6 +119,7 @@ def test_preferences_are_pairs_and_can_be_trained(store: ChatStore, tmp_path: Pa
     (read,) = read_pairs(file)  # as `train sft --preferences` does
     assert read.rejected.messages[-1].content == "It is 41."
     assert read.chosen.messages[-1].parts[0] == Part("python", "6*7")
+    assert list(ConversationFile(file)) == [read.chosen]  # as `train rl --task` and `train sft --data` do
 
 
 def test_what_was_cut_off_is_no_training_data(store: ChatStore) -> None:

@@ -40,6 +40,9 @@ def messages(*pairs: tuple[str, Any]) -> list[dict[str, Any]]:
         ("pairs", {"prompt": "Hi", "completion": "Hello!"}),
         ("pairs", {"question": "Hi", "answer": "Hello!"}),
         ("pairs", ["Hi", "Hello!"]),
+        ("preferences", {"prompt": "Hi", "chosen": "Hello!", "rejected": "What?"}),
+        ("preferences", {"messages": messages(HI[0]), "chosen": messages(HI[1])[0], "rejected": messages(HI[1])[0]}),
+        ("preferences", {"chosen": messages(*HI), "rejected": messages(*HI)}),
     ],
 )
 def test_forms(form: str, value: Any) -> None:
@@ -127,7 +130,8 @@ def test_several_calls_are_told_apart_by_their_ids() -> None:
     [
         ("text", "a conversation is an object or a list, not text"),
         (None, "not nothing"),
-        ({"chosen": "a", "rejected": "b"}, "no form that is known; its keys: chosen, rejected"),
+        ({"better": "a", "worse": "b"}, "no form that is known; its keys: better, worse"),
+        ({"chosen": "a", "rejected": "b"}, "no user message"),
         ({"a\x1b[31m": 1}, r"its keys: a\x1b[31m"),
         ({"messages": "Hi"}, "messages is a list, not text"),
         ({"messages": []}, "no user message"),

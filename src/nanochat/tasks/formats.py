@@ -1,10 +1,11 @@
 """One conversation from one JSON value, whatever form people keep them in.
 
-    messages   {"messages": [{"role": "user", "content": "Hi"}, ...]}, or the list alone; content as text or parts
-    sharegpt   {"conversations": [{"from": "human", "value": "Hi"}, ...]}
-    alpaca     {"instruction": ..., "input": ..., "output": ...}
-    pairs      {"prompt": ..., "response": ...}, {"question": ..., "answer": ...}, ["question", "answer", ...]
-    choices    {"question": ..., "choices": [...], "answer": "B" or 1}
+    messages     {"messages": [{"role": "user", "content": "Hi"}, ...]}, or the list alone; content as text or parts
+    sharegpt     {"conversations": [{"from": "human", "value": "Hi"}, ...]}
+    alpaca       {"instruction": ..., "input": ..., "output": ...}
+    pairs        {"prompt": ..., "response": ...}, {"question": ..., "answer": ...}, ["question", "answer", ...]
+    choices      {"question": ..., "choices": [...], "answer": "B" or 1}
+    preferences  {"prompt": ..., "chosen": ..., "rejected": ...}: the better answer
 
 Two more say how answers are graded: {"question": ..., "answer": 42}, where the number counts and not its wording, and
 {"prompt": ..., "check": "assert double(2) == 4"}, where the answer is a program; an "answer" beside it is learnt from.
@@ -24,9 +25,10 @@ from typing import Any, Literal
 
 from nanochat.errors import ConversationError
 from nanochat.pocket.choices import choice_prompt
+from nanochat.tasks.answers import ANSWERS, with_answer
 from nanochat.tokenizer.conversation import Conversation, Message, Part, Role
 
-FORMATS = ("messages", "sharegpt", "alpaca", "pairs", "choices")
+FORMATS = ("messages", "sharegpt", "alpaca", "pairs", "choices", "preferences")
 
 Grading = Literal["text", "number", "python"]
 
@@ -105,6 +107,8 @@ def _read(value: Any) -> tuple[str, list[Message]]:
         return _turns(value)
     if not isinstance(value, Mapping):
         raise ConversationError(f"a conversation is an object or a list, not {_noun(value)}")
+    if all(key in value for key in ANSWERS):
+        return "preferences", _turns(with_answer(value, "chosen"))[1]
     for key in _LISTS:
         if key in value:
             if not isinstance(value[key], list):

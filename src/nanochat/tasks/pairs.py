@@ -10,19 +10,17 @@ look like is `formats`' matter. Pairs that say the same, or answer different que
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nanochat.errors import ConversationError, UsageError
+from nanochat.tasks.answers import ANSWERS, with_answer
 from nanochat.tasks.files import NAMED_PROBLEMS, fingerprint
 from nanochat.tasks.formats import convert
 from nanochat.tasks.records import MAX_BYTES, RecordFile, parse
 from nanochat.tokenizer.conversation import Conversation
-
-_PROMPTS = ("messages", "conversations", "prompt", "question", "instruction", "input")
-_ANSWERS = ("chosen", "rejected")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +83,12 @@ def pair_of(value: Any) -> Pair:
     Raises:
         ConversationError: there is none, or nothing to be learnt from it; the message says why.
     """
-    if not isinstance(value, Mapping) or any(key not in value for key in _ANSWERS):
+    if not isinstance(value, Mapping) or any(key not in value for key in ANSWERS):
         raise ConversationError("a pair is an object with chosen and rejected")
-    question = _question(value)
     both = []
-    for key in _ANSWERS:
+    for key in ANSWERS:
         try:
-            both.append(convert({"messages": _joined(question, value[key])}).conversation)
+            both.append(convert({"messages": with_answer(value, key)}).conversation)
         except ConversationError as error:
             raise ConversationError(f"{key}: {error.message}", error.hint) from None
         if both[-1].messages[-1].role != "assistant":
@@ -102,38 +99,3 @@ def pair_of(value: Any) -> Pair:
     if chosen == rejected:
         raise ConversationError("chosen and rejected are the same")
     return Pair(chosen, rejected)
-
-
-def _question(value: Mapping[str, Any]) -> list[Any]:
-    """The messages before the answers; none where the answers are whole conversations."""
-    for key in _PROMPTS:
-        if key not in value:
-            continue
-        if isinstance(text := value[key], str):
-            messages: list[Any] = [{"role": "user", "content": text}]
-        elif isinstance(text, list):
-            messages = list(text)
-        else:
-            raise ConversationError(f"{key} is text or a list of messages")
-        system = value.get("system")
-        if isinstance(system, str) and system.strip() and not (messages and _role(messages[0]) == "system"):
-            messages.insert(0, {"role": "system", "content": system})
-        return messages
-    return []
-
-
-def _joined(question: Sequence[Any], answer: Any) -> list[Any]:
-    """The question and one of its answers as one conversation."""
-    if isinstance(answer, str):
-        return [*question, {"role": "assistant", "content": answer}]
-    if isinstance(answer, Mapping):
-        return [*question, answer]
-    if not isinstance(answer, list):
-        raise ConversationError("it is text, a message or a list of messages")
-    if answer and _role(answer[0]) in ("system", "user", "human"):
-        return answer  # with the question in front
-    return [*question, *answer]
-
-
-def _role(message: Any) -> Any:
-    return message.get("role", message.get("from")) if isinstance(message, Mapping) else None
