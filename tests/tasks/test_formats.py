@@ -131,7 +131,7 @@ def test_several_calls_are_told_apart_by_their_ids() -> None:
         ("text", "a conversation is an object or a list, not text"),
         (None, "not nothing"),
         ({"better": "a", "worse": "b"}, "no form that is known; its keys: better, worse"),
-        ({"chosen": "a", "rejected": "b"}, "no user message"),
+        ({"chosen": "a", "rejected": "b"}, "message 1 is from assistant where user must speak"),
         ({"a\x1b[31m": 1}, r"its keys: a\x1b[31m"),
         ({"messages": "Hi"}, "messages is a list, not text"),
         ({"messages": []}, "no user message"),
