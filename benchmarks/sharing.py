@@ -44,9 +44,10 @@ def main() -> None:
 def at_once(count: int, words: list[str], environ: dict[str, str]) -> list[float]:
     """Seconds a step of so many runs side by side."""
     path = os.pathsep.join(filter(None, [str(REPOSITORY / "src"), os.environ.get("PYTHONPATH")]))
+    plain = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
     command = [sys.executable, "-m", "nanochat", *words]
     runs = [
-        subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path, **environ}, stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(command, env={**plain, "PYTHONPATH": path, **environ}, stdout=subprocess.PIPE, text=True)
         for _ in range(count)
     ]
     said = [run.communicate()[0] for run in runs]

@@ -156,6 +156,7 @@ def test_a_chat_stage_that_is_killed_goes_on_exactly(
     run = start("killed")
     while len(log("killed", "CheckpointSaved")) < 2:
         wait_for_bytes(run, path, path.stat().st_size if path.exists() else 0)
+        assert run.wait(0) is None, run.said()  # else it would be waited for without end
     run.send(signal.SIGKILL)
     assert ended(run) == -9
     assert ended(start("killed")) == 0

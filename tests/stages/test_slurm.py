@@ -184,6 +184,7 @@ def test_a_speedrun_prepares_what_it_would_make_itself() -> None:
         (BaseTrainConfig(tokenizer="-x"), {}, "'-x' cannot be the name of a tokenizer"),
         (BaseTrainConfig(depth=1, head_dim=4, aspect_ratio=4), {}, "n_embd (4) must be at least"),
         (BaseTrainConfig(), {"nodes": 3}, "cannot be shared by 24 processes that take 32 rows of 2048 tokens"),
+        (BaseEvalConfig(hf="openai-community/gpt2"), {}, "gpt2 would be fetched from a hub"),
         (PRESETS["pocket"](SpeedrunConfig()), {}, "a step of 4096 tokens cannot be shared by 8 processes"),
     ],
 )

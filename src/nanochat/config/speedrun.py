@@ -98,7 +98,7 @@ def pocket_recipe(config: SpeedrunConfig) -> Recipe:
         **{name: value for name, value in machine.items() if name != "eval_tokens"}
         | {"device_batch_size": 32, "eval_every": 0, "save_every": 20},
         num_steps=steps(50),
-        task="problems,spelling,counting",  # what is not practised may be lost: counting fell from 93% to 3% once
+        task="problems,spelling,counting",  # what is not practised may be lost, counting above all
         conversations=1_000,
         examples=24,
         samples=8,

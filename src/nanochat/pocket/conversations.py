@@ -272,7 +272,7 @@ def _letters_of_list(rnd: Rnd, split: Split) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class _Listed:
-    """Four items with their letters; `in_full` answers `- Paris=A`: the step before the letter alone."""
+    """Two to four items with their letters; `in_full` answers `- Paris=A`: the step before the letter alone."""
 
     items: tuple[str, ...]
     letters: tuple[str, ...]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from nanochat.checkpoints.evals import FOLDER, number, read_eval, read_evals
+from nanochat.checkpoints.layout import step_name
 from nanochat.checkpoints.selector import candidates
 from nanochat.errors import MissingError, UsageError
 from nanochat.evaluation.core.difference import CoreDifference, compare
@@ -137,12 +138,18 @@ def find_kept(paths: Paths, name: str) -> Kept:
     scores = {} if name.startswith(HF) else read_scores(folder, step)
     if not core and not bpb and not scores:
         evals = {} if name.startswith(HF) else read_evals(folder.parent)
-        steps = sorted({found for value in evals.values() if isinstance(found := value.get("step"), int)} - {step})
+        steps = {found for value in evals.values() if isinstance(found := value.get("step"), int)}
+        if step in steps:
+            raise MissingError(
+                f"{name}@{step} has no results that can be paired, problem by problem",
+                f"nanochat eval chat {name}@{step}",
+            )
         if not steps:
             raise MissingError(f"{name} has not been measured", f"nanochat eval base {_words(name)}")
+        there = [found for found in sorted(steps) if (folder.parent / step_name(found)).is_dir()]
         raise UsageError(
-            f"the results of {name} are of step {', '.join(map(str, steps))}, not {step}",
-            f"nanochat eval base {name}@{step}, or compare {name}@{steps[-1]}",
+            f"the results of {name} are of step {', '.join(map(str, sorted(steps)))}, not {step}",
+            f"nanochat eval base {name}@{step}" + (f", or compare {name}@{there[-1]}" if there else ""),
         )
     bundle = core.get("bundle")
     return Kept(

@@ -65,7 +65,7 @@ def _downloaded(tasks: Path, hub: Hub, on_event: OnEvent) -> Path:
     if hub.offline:
         raise MissingError(
             "the CORE bundle would have to be downloaded, and HF_HUB_OFFLINE forbids it",
-            "nanochat data tasks core, where there is a network; or unpack it yourself and give --bundle DIR",
+            f"nanochat data tasks core, where there is a network; or unpack {ADDRESS} and name its folder",
         )
     with translate_os_errors(tasks):
         tasks.mkdir(parents=True, exist_ok=True)

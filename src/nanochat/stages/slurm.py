@@ -144,6 +144,11 @@ def prepare(config: Any) -> list[Preparation]:
     if isinstance(config, ChatEvalConfig):
         return _fetched(_words(config.tasks), config)
     if isinstance(config, BaseEvalConfig):
+        if config.hf and not Path(config.hf).expanduser().is_dir():
+            raise UsageError(
+                f"{config.hf} would be fetched from a hub, and machines that compute have no network",
+                "download it first, with `hf download`, and give its folder: --hf DIR",
+            )
         texts = parse_mixture(config.data) if config.data and "bpb" in config.parts else ()
         core = [CORE_BUNDLE] if "core" in config.parts and not config.bundle else []
         return [*(_data_set(name, None) for name, _ in texts), *core]

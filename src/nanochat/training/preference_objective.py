@@ -83,7 +83,8 @@ class PreferenceObjective:
 
     def _forget(self) -> None:
         """Begin to add up anew: how many pairs are right, their margins, and how many there are."""
-        self._trained = torch.zeros(3, dtype=torch.float64, device="cpu" if self.device == "mps" else self.device)
+        exact = torch.float32 if self.device == "mps" else torch.float64  # the other is not there
+        self._trained = torch.zeros(3, dtype=exact, device=self.device)
 
     def _compared(
         self, logprobs: Callable[[Tensor, Tensor], Tensor], ids: Tensor, targets: Tensor
