@@ -160,7 +160,7 @@ def score(processes: Any, base: Path, tasks: str, problems: int) -> list[Any]:
     from nanochat.stages.evaluate import evaluate_chat
 
     config = ChatEvalConfig(tasks=tasks, max_problems=problems, batch_size=4, max_new_tokens=8, threads=1)
-    return evaluate_chat("toy:mid", config, context_of(base, processes), lambda event: None)
+    return list(evaluate_chat("toy:mid", config, context_of(base, processes), lambda event: None).tasks)
 
 
 def core_of_small_bundle(processes: Any, bundle: Path, stop: bool) -> Any:

@@ -10,7 +10,9 @@ import pytest
 
 from nanochat.cli import main
 from nanochat.evaluation.chat import TaskScore
+from nanochat.evaluation.chatcore import chatcore
 from nanochat.stages import evaluate
+from nanochat.tasks.names import CHATCORE
 
 SCORES = [
     TaskScore(name="arc_easy", correct=50, n=100, chance=0.25),
@@ -36,7 +38,9 @@ SCORES = [
 
 @pytest.fixture
 def scored(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluate, "evaluate_chat", lambda *args: SCORES)
+    core = chatcore({score.name: score for score in SCORES}, CHATCORE)
+    found = evaluate.ChatScores(tasks=tuple(SCORES), core=core)
+    monkeypatch.setattr(evaluate, "evaluate_chat", lambda *args: found)
 
 
 def test_the_table(scored: None, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -53,3 +53,14 @@ def test_foreign_words_and_numbers_do_no_harm(tmp_path: Path) -> None:
     text = to_markdown(collect(tmp_path / "d4"))
     assert r"| \<b\>\|x | 25% | 0.333, n=24 |" in text
     assert "| y | - | - |" in text
+
+
+def test_figures_of_other_items_say_so(tmp_path: Path) -> None:
+    folder = tmp_path / "d4" / "base"
+    (folder / "eval").mkdir(parents=True)
+    (folder / "eval" / "core.json").write_text(json.dumps(record(copa=TASK)))
+    points = [(1000, 0.1, 500), (2000, 0.2, 500), (3000, 0.25, 12345)]
+    events = [{"event": "Evaluated", "name": "core", "step": step, "value": value, "n": n} for step, value, n in points]
+    (folder / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
+    text = to_markdown(collect(tmp_path / "d4"))
+    assert "base, by step: 0.1000 at 1,000, 0.2000 at 2,000, 0.2500 at 3,000 (n=12,345)." in text

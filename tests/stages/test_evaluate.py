@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from nanochat.checkpoints.evals import read_evals
 from nanochat.commands.models_diff import as_lines, as_values
 from nanochat.config.evaluate import ChatEvalConfig
 from nanochat.config.evaluate_base import BaseEvalConfig
@@ -21,7 +22,7 @@ from nanochat.report.collect import collect
 from nanochat.report.markdown import to_markdown
 from nanochat.runtime.events import Evaluated, Event, Notice, StageProgress, read_events
 from nanochat.runtime.hub import Hub
-from nanochat.stages.chat_results import core_of, is_evaluated
+from nanochat.stages.chat_results import is_evaluated
 from nanochat.stages.compare import compare_models
 from nanochat.stages.evaluate import choose_tasks, evaluate_chat
 from nanochat.stages.evaluate_base import evaluate_base
@@ -40,7 +41,7 @@ def own(trained: dict[str, Any], toy: Any) -> Any:
 def test_scores_are_told_logged_and_kept(own: Any) -> None:
     events: list[Event] = []
     before = len(read_events(own.folder("sft") / "events.jsonl"))
-    scores = evaluate_chat("toy:sft", SMALL, own.context, events.append)
+    scores = evaluate_chat("toy:sft", SMALL, own.context, events.append).tasks
     assert [(score.name, score.n, score.chance) for score in scores] == [("facts", 6, 1 / 6), ("choice", 6, 0.25)]
     told = [event for event in events if isinstance(event, Evaluated)]
     assert [(event.name, event.stage, event.step, event.n) for event in told] == [
@@ -109,7 +110,7 @@ def test_a_file_is_a_task(own: Any, tmp_path: Path) -> None:
     before = len(read_events(own.folder("sft") / "events.jsonl"))
     config = dataclasses.replace(SMALL, tasks=f"facts,{path},{choices}")
     events: list[Event] = []
-    scores = evaluate_chat("toy:sft", config, own.context, events.append)
+    scores = evaluate_chat("toy:sft", config, own.context, events.append).tasks
     assert [(score.name, score.n, score.chance) for score in scores] == [
         ("facts", 6, 1 / 6),
         ("my_tests.jsonl", 2, 0.0),
@@ -133,7 +134,7 @@ def test_right_answers_count_in_any_batch(own: Any, batch_size: int) -> None:
     # not sft, which has learnt to say nothing yet
     path = own.questions("toy:mid", [number % 2 == 1 for number in range(40)], SMALL.max_new_tokens)
     config = dataclasses.replace(SMALL, tasks=str(path), max_problems=40, batch_size=batch_size)
-    (score,) = evaluate_chat("toy:mid", config, own.context, lambda event: None)
+    (score,) = evaluate_chat("toy:mid", config, own.context, lambda event: None).tasks
     assert score.correct == 20
 
 
@@ -181,10 +182,11 @@ def test_tasks_of_the_hub(own: Any, test_data: Path, capsys: pytest.CaptureFixtu
     )
     before = len(read_events(own.folder("sft") / "events.jsonl"))
     events: list[Event] = []
-    scores = evaluate_chat("toy:sft", config, own.context, events.append)
+    found = evaluate_chat("toy:sft", config, own.context, events.append)
+    scores = found.tasks
     assert [(score.name, score.n, score.chance) for score in scores[2:]] == [("mmlu", 6, 0.25), ("gsm8k", 6, 0.0)]
     assert sum(count for _, count in scores[2].groups.values()) == 6
-    assert core_of(scores) is None  # a task of it is missing
+    assert found.core is None  # a task of it is missing
     notices = [event.message for event in events if isinstance(event, Notice)]
     assert "mmlu: the first 6 of 570 are asked (--max-problems)" in notices
     kept = json.loads((own.folder("sft") / "eval" / "chat.json").read_text())
@@ -192,13 +194,21 @@ def test_tasks_of_the_hub(own: Any, test_data: Path, capsys: pytest.CaptureFixtu
     assert "chatcore" not in kept
     assert len(read_events(own.folder("sft") / "events.jsonl")) == before + 4
     # the last one asked by itself: the file holds them all then
-    kept["tasks"]["humaneval"] = {"accuracy": 0.5, "low": 0.2, "high": 0.8, "chance": 0.0}
+    kept["tasks"]["humaneval"] = {"accuracy": 0.5, "low": 0.2, "high": 0.8, "chance": 0.0, "n": 4}
     (own.folder("sft") / "eval" / "chat.json").write_text(json.dumps(kept))
-    evaluate_chat("toy:sft", dataclasses.replace(config, tasks="ARC-Easy"), own.context, events.append)
+    found = evaluate_chat("toy:sft", dataclasses.replace(config, tasks="ARC-Easy"), own.context, events.append)
     core = json.loads((own.folder("sft") / "eval" / "chat.json").read_text())["chatcore"]
     centred = [(score.accuracy - score.chance) / (1 - score.chance) for score in scores]
     assert core["value"] == pytest.approx((sum(centred) + 0.5) / 5)
     assert core["low"] < core["value"] < core["high"]
+    assert found.core is not None
+    assert {**found.core.to_dict()} == core
+    logged = read_events(own.folder("sft") / "events.jsonl")[-1]
+    assert (logged["name"], logged["value"], logged["n"]) == ("ChatCORE", core["value"], 4 * 6 + 4)
+    # none where nothing of it was asked, or the rest was asked otherwise
+    assert evaluate_chat("toy:sft", dataclasses.replace(config, tasks="facts"), own.context, events.append).core is None
+    fewer = dataclasses.replace(config, tasks="ARC-Easy", max_problems=3)
+    assert evaluate_chat("toy:sft", fewer, own.context, events.append).core is None
 
 
 def test_what_a_recipe_is_chosen_on(test_data: Path, tmp_path: Path) -> None:
@@ -228,18 +238,21 @@ def test_data_that_is_missing(own: Any) -> None:
 def test_a_base_model_is_asked_behind_examples(own: Any) -> None:
     config = dataclasses.replace(SMALL, shots=2)
     before = len(read_events(own.folder("base") / "events.jsonl"))
-    scores = evaluate_chat("toy:base", config, own.context, lambda event: None)
+    scores = evaluate_chat("toy:base", config, own.context, lambda event: None).tasks
     assert [score.n for score in scores] == [6, 6]
     kept = json.loads((own.folder("base") / "eval" / "pocket-2shot.json").read_text())
     assert (kept["shots"], set(kept["tasks"])) == (2, {"facts", "choice"})
     assert not (own.folder("base") / "eval" / "pocket.json").exists()
     assert len(read_events(own.folder("base") / "events.jsonl")) == before
-    assert evaluate_chat("toy:base", dataclasses.replace(config, batch_size=1), own.context, lambda _: None) == scores
+    assert (
+        evaluate_chat("toy:base", dataclasses.replace(config, batch_size=1), own.context, lambda _: None).tasks
+        == scores
+    )
 
 
 def test_several_answers_are_kept_apart(own: Any) -> None:
     config = dataclasses.replace(SMALL, num_samples=3, seed=7)
-    scores = evaluate_chat("toy:sft", config, own.context, lambda event: None)
+    scores = evaluate_chat("toy:sft", config, own.context, lambda event: None).tasks
     assert [score.samples for score in scores] == [3, 1]
     kept = json.loads((own.folder("sft") / "eval" / "pocket-3x.json").read_text())
     assert (kept["temperature"], kept["seed"]) == (1.0, 7)
@@ -250,7 +263,9 @@ def test_a_task_in_python(own: Any, tmp_path: Path) -> None:
     page = (Path(__file__).parents[2] / "docs" / "tasks.md").read_text(encoding="utf-8")
     path = tmp_path / "capitals.py"
     path.write_text(page.partition("```python\n")[2].partition("```")[0])
-    (score,) = evaluate_chat("toy:sft", dataclasses.replace(SMALL, tasks=str(path)), own.context, lambda event: None)
+    (score,) = evaluate_chat(
+        "toy:sft", dataclasses.replace(SMALL, tasks=str(path)), own.context, lambda event: None
+    ).tasks
     assert (score.name, score.n, score.chance) == ("capitals.py", 3, 1 / 3)
     assert set(json.loads((own.folder("sft") / "eval" / "files.json").read_text())["tasks"]) == {"capitals.py"}
 
@@ -301,6 +316,27 @@ def test_an_end_half_way_loses_no_score(own: Any, tmp_path: Path) -> None:
     assert json.loads((folder / "files.json").read_text())["tasks"].keys() == {"mine.jsonl"}
 
 
+def test_scores_asked_otherwise_give_way_when_the_last_new_one_is_there(own: Any) -> None:
+    """An end before that loses neither the old ones nor the new."""
+    folder = own.folder("sft") / "eval"
+    evaluate_chat("toy:sft", dataclasses.replace(SMALL, tasks="identity,facts,choice"), own.context, lambda _: None)
+    before = json.loads((folder / "pocket.json").read_text())
+
+    def interrupt(event: Event) -> None:
+        if isinstance(event, StageProgress) and " choice " in event.detail:
+            raise KeyboardInterrupt
+
+    fewer = dataclasses.replace(SMALL, max_problems=5)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_chat("toy:sft", fewer, own.context, interrupt)
+    assert json.loads((folder / "pocket.json").read_text()) == before
+    assert read_evals(own.folder("sft")).keys() == {"pocket"}
+    evaluate_chat("toy:sft", dataclasses.replace(fewer, tasks="choice"), own.context, lambda _: None)
+    after = json.loads((folder / "pocket.json").read_text())
+    assert {name: task["n"] for name, task in after["tasks"].items()} == {"facts": 5, "choice": 5}
+    assert [path.name for path in folder.iterdir()] == ["pocket.json"]
+
+
 def damage_newest(stage_dir: Path) -> None:
     """A newer checkpoint whose weights are not what was saved."""
     shutil.copytree(stage_dir / "step_000006", stage_dir / "step_000007")
@@ -328,7 +364,7 @@ def test_two_models_are_compared_problem_by_problem(own: Any, tmp_path: Path) ->
     config = dataclasses.replace(SMALL, tasks=f"facts,choice,identity,{path}", max_problems=30)
     scores = {}
     for model in ("toy:mid", "toy:sft"):
-        scores[model] = evaluate_chat(model, config, own.context, lambda event: None)
+        scores[model] = evaluate_chat(model, config, own.context, lambda event: None).tasks
         path.write_text('["Capital of Italy?", "Rome"]\n')  # the second is asked something else
     evaluate_chat("toy:sft", dataclasses.replace(config, tasks="facts", shots=1), own.context, lambda event: None)
     found = compare_models(own.context.paths, "toy:mid", "toy:sft")

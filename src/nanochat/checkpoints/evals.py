@@ -65,17 +65,24 @@ def keep_eval(folder: Path, name: str, value: Mapping[str, Any]) -> None:
         StorageError: the folder cannot be written.
     """
     step: int = value["step"]
-    path = folder / f"{name}.json"
-    there = (read_json(path) or {}).get("step")
+    path, aside = folder / f"{name}.json", _aside(folder, name, step)
+    before = read_json(path) or {}
+    there = before.get("step")
     if isinstance(there, int) and there != step:
         # a later one whose checkpoint is gone is of a training that was begun anew
         if there > step and (folder.parent / step_name(there)).is_dir():
-            path = _aside(folder, name, step)
-        else:
-            with translate_os_errors(folder):
-                path.replace(_aside(folder, name, there))
-                _aside(folder, name, step).unlink(missing_ok=True)
+            atomic_write_json(aside, value)
+            return
+        atomic_write_json(_aside(folder, name, there), before)
+    # in this order an end half-way leaves a result twice at most, and the plain name is never missing
     atomic_write_json(path, value)
+    with translate_os_errors(folder):
+        aside.unlink(missing_ok=True)
+
+
+def part_file(folder: Path, name: str, step: int) -> Path:
+    """Where results wait that are to take the place of others when they are whole; no evaluation of `read_evals`."""
+    return folder / f"{name}@{step}.part"
 
 
 def plain_evals(evals: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:

@@ -43,7 +43,6 @@ def chat(
     from nanochat.console.words import safe
     from nanochat.runtime.devices import open_context
     from nanochat.runtime.paths import resolve_paths
-    from nanochat.stages.chat_results import core_of
     from nanochat.stages.evaluate import CORE_NAME, evaluate_chat
 
     context, _ = open_context(
@@ -54,8 +53,8 @@ def chat(
         threads=value.threads,
     )
     with show_progress("eval") as on_event:
-        scores = evaluate_chat(model, value, context, on_event)
-    core = core_of(scores)
+        found = evaluate_chat(model, value, context, on_event)
+    scores, core = found.tasks, found.core
     if as_json:
         emit_json({score.name: score.to_dict() for score in scores} | ({CORE_NAME: core.to_dict()} if core else {}))
         return

@@ -82,6 +82,15 @@ class Scored:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class CorePoint:
+    """CORE at a step, and the number of items it was measured on where that is known."""
+
+    step: int
+    value: float
+    n: int | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class StageReport:
     """One stage. None stands for what the files do not tell."""
 
@@ -103,7 +112,7 @@ class StageReport:
     asked: Asked | None  # how and when they were
     others: tuple[Asked, ...]  # of other steps, splits, and ways of asking
     bits_per_byte: tuple[BitsPerByte, ...]
-    core: tuple[tuple[int, float], ...]  # step and value, each time it was measured
+    core: tuple[CorePoint, ...]  # by step, each time it was measured
     scored: tuple[Scored, ...]  # during training, in the order of the steps
     samples: tuple[Sample, ...]  # all answers, by prompt and then by step
     data: Record
@@ -283,15 +292,15 @@ def _bits_per_byte(named: Mapping[str, Record]) -> tuple[BitsPerByte, ...]:
     return tuple(found)
 
 
-def _core(evaluated: Sequence[Record]) -> tuple[tuple[int, float], ...]:
+def _core(evaluated: Sequence[Record]) -> tuple[CorePoint, ...]:
     found = {
-        step: value
+        step: CorePoint(step=step, value=value, n=_whole(event.get("n")))
         for event in evaluated
         if event.get("name") == "core"
         and (step := _whole(event.get("step"))) is not None
         and (value := _number(event.get("value"))) is not None
     }
-    return tuple(sorted(found.items()))
+    return tuple(found[step] for step in sorted(found))
 
 
 def _scored(evaluated: Sequence[Record]) -> tuple[Scored, ...]:

@@ -15,7 +15,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from nanochat.report.collect import Asked, RunReport, Sample, TaskScore
+from nanochat.report.collect import Asked, CorePoint, RunReport, Sample, TaskScore
 from nanochat.report.core import core_table
 
 Item = TypeVar("Item")
@@ -242,9 +242,15 @@ def _core(report: RunReport) -> list[list[str]]:
     steps = []
     for stage in report.stages:
         if len(stage.core) > 1:
-            told = ", ".join(f"{value:.4f} at {step:,}" for step, value in evenly(stage.core, _MOST_VALIDATIONS))
+            told = ", ".join(_core_at(point, stage.core[0]) for point in evenly(stage.core, _MOST_VALIDATIONS))
             steps += ["", f"{stage.name}, by step: {told}."]
     return [["## CORE", "", said, "", *_table(cells[0], cells[1:]), *steps]]
+
+
+def _core_at(point: CorePoint, first: CorePoint) -> str:
+    """`0.1234 at 2,000`, with n where it is not that of the first: scores of other items are no curve."""
+    items = "" if point.n == first.n else f" (n={_whole(point.n)})"
+    return f"{point.value:.4f} at {point.step:,}{items}"
 
 
 def _during_training(report: RunReport) -> list[list[str]]:

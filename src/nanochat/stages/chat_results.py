@@ -2,6 +2,7 @@
 
     eval/pocket.json, chat.json, files.json         the test problems as they stand
          pocket-val.json, chat-5shot-8x.json, ...   another split, behind examples, several answers
+         pocket@250.part                            asked otherwise than what the file has, and not all of them yet
 
 Each task has a digit for each problem, and the SHA-256 of what was asked, so that two models can be compared on the
 same problems.
@@ -10,17 +11,19 @@ same problems.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from nanochat.checkpoints.evals import FOLDER, keep_eval, number, read_eval, read_evals
+from nanochat.checkpoints.evals import FOLDER, keep_eval, number, part_file, read_eval, read_evals
+from nanochat.checkpoints.layout import read_json
 from nanochat.config.evaluate import ChatEvalConfig
 from nanochat.evaluation.chat import TaskScore
 from nanochat.evaluation.chatcore import ChatCore, chatcore
 from nanochat.runtime.context import RunContext
+from nanochat.runtime.files import atomic_write_json, translate_os_errors
 from nanochat.tasks.names import CHATCORE, DESCRIPTIONS, is_file
 from nanochat.tasks.task import Task
 
@@ -54,34 +57,75 @@ class KeptScore:
         )
 
 
-def core_of(scores: Iterable[TaskScore]) -> ChatCore | None:
-    """ChatCORE of these scores; None where a task of it is missing."""
-    return chatcore({score.name: score for score in scores}, CHATCORE, ALSO_IN_CORE)
-
-
 def keep_score(
-    stage_dir: Path, score: TaskScore, task: Task, step: int, config: ChatEvalConfig, elapsed_s: float
+    stage_dir: Path,
+    score: TaskScore,
+    task: Task,
+    step: int,
+    config: ChatEvalConfig,
+    elapsed_s: float,
+    to_come: Collection[str] = (),
 ) -> None:
     """Write a score beside those that stand there, and ChatCORE where all of its tasks are among them.
 
-    Only those stay in the file that were asked alike: of this step, as many problems, sampled as this one is.
+    Only those stay in the file that were asked alike: of this step, as many problems, sampled as this one is. Scores
+    that were asked otherwise give way when the last new one is there; until then the new ones wait in a `.part` file,
+    where an evaluation that goes on after an interruption finds them.
+
+    Args:
+        stage_dir: folder of the model's stage.
+        score: of the task.
+        task: its problems.
+        step: of the checkpoint.
+        config: how the problems were asked.
+        elapsed_s: seconds that the task took.
+        to_come: tasks that will be asked after this one.
 
     Raises:
         StorageError: the folder cannot be written.
     """
-    name = _file_of(score.name, config)
-    before = read_eval(stage_dir / FOLDER, name, step)
+    folder, name = stage_dir / FOLDER, _file_of(score.name, config)
+    before = read_eval(folder, name, step)
     about = _about(config)
+    part = part_file(folder, name, step)
+    replaces = bool(before.get("tasks")) and not _same_asking(before, about)
+    if replaces:
+        before = read_json(part) or {}
     tasks = dict(before.get("tasks", {})) if _same_asking(before, about) else {}
     tasks[score.name] = {
         **score.to_dict(),
         "problems_sha256": _digest(task, score.n),
         "elapsed_s": round(elapsed_s, 2),
     }
-    core = chatcore({name: _Kept(values) for name, values in tasks.items()}, CHATCORE, ALSO_IN_CORE)
+    core = _core_of(tasks)
     seconds = sum(number(values.get("elapsed_s")) or 0.0 for values in tasks.values())
     value = {"step": step, **about, "elapsed_s": round(seconds, 2), "tasks": tasks}
-    keep_eval(stage_dir / FOLDER, name, value | ({"chatcore": core.to_dict()} if core else {}))
+    value |= {"chatcore": core.to_dict()} if core else {}
+    if replaces and name in {_file_of(other, config) for other in to_come}:
+        atomic_write_json(part, value)
+        return
+    keep_eval(folder, name, value)
+    if replaces:
+        with translate_os_errors(folder):
+            part.unlink(missing_ok=True)
+
+
+def kept_core(
+    stage_dir: Path, asked: Collection[str], step: int, config: ChatEvalConfig
+) -> tuple[ChatCore, int] | None:
+    """ChatCORE of what is kept of a step, asked as the config says, and how many problems it is of.
+
+    None where a task of it is missing, or where none of it is among those that were asked now.
+
+    Raises:
+        StorageError: the file cannot be read.
+    """
+    if not set(asked) & {*CHATCORE, *ALSO_IN_CORE}:
+        return None
+    found = read_eval(stage_dir / FOLDER, _file_of(CHATCORE[0], config), step)
+    tasks = found.get("tasks", {}) if _same_asking(found, _about(config)) else {}
+    core = _core_of(tasks)
+    return (core, sum(int(number(tasks[name].get("n")) or 0) for name in core.tasks)) if core else None
 
 
 def read_scores(folder: Path, step: int) -> dict[str, KeptScore]:
@@ -111,6 +155,11 @@ def is_evaluated(
     """Whether these pocket tasks have been scored at this step, asked as the config says."""
     found = read_eval(context.paths.model_dir(tag, stage) / FOLDER, "pocket", step)
     return _same_asking(found, _about(config)) and set(tasks) <= set(found.get("tasks", {}))
+
+
+def _core_of(tasks: Mapping[str, Mapping[str, Any]]) -> ChatCore | None:
+    """ChatCORE of scores as their file has them; None where a task of it is missing."""
+    return chatcore({name: _Kept(values) for name, values in tasks.items()}, CHATCORE, ALSO_IN_CORE)
 
 
 def _file_of(name: str, config: ChatEvalConfig) -> str:

@@ -6,6 +6,7 @@ import dataclasses
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -31,7 +32,7 @@ from nanochat.runtime.events import (
     to_nobody,
     warner,
 )
-from nanochat.stages.chat_results import core_of, keep_score
+from nanochat.stages.chat_results import keep_score, kept_core
 from nanochat.tasks.hub import Places
 from nanochat.tasks.names import CHATCORE, DESCRIPTIONS, canonical, is_file
 from nanochat.tasks.pocket import pocket_tasks
@@ -40,6 +41,19 @@ from nanochat.tasks.task import Task
 
 CORE_NAME = "ChatCORE"
 TOP_K = 50  # of sampled answers, as in reinforcement learning
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChatScores:
+    """What an evaluation has found.
+
+    Attributes:
+        tasks: scores of the tasks that were asked, in their order.
+        core: ChatCORE, where all of its tasks are kept and one of them was asked now; only the first process has it.
+    """
+
+    tasks: tuple[TaskScore, ...]
+    core: ChatCore | None
 
 
 def choose_tasks(
@@ -92,15 +106,13 @@ def choose_tasks(
     return tasks
 
 
-def evaluate_chat(
-    selector: str | None, config: ChatEvalConfig, context: RunContext, on_event: OnEvent
-) -> list[TaskScore]:
+def evaluate_chat(selector: str | None, config: ChatEvalConfig, context: RunContext, on_event: OnEvent) -> ChatScores:
     """Score a model on the chosen tasks and write `eval/*.json` into its stage folder.
 
     Several processes share the problems of each task; the first one tells, and writes every score at once, so that an
-    end half-way loses none. Scores of other tasks of the same step that stand there are kept. Only plain scores of
-    the test split are events of the run: those of files, of the val split, behind examples or of sampled answers
-    are not.
+    end half-way loses none. Scores of other tasks of the same step that stand there are kept; where they were asked
+    otherwise, as of fewer problems, until the last task of this evaluation is done. Only plain scores of the test
+    split are events of the run: those of files, of the val split, behind examples or of sampled answers are not.
 
     Raises:
         MissingError: no such model, or no data of a task.
@@ -127,6 +139,7 @@ def evaluate_chat(
     for line in _remarks(config, tasks, own, stage):
         on_event(Notice(stage="eval", level="info", message=line))
     scores: dict[str, TaskScore] = {}
+    core = None
 
     def tell_share(done: float, detail: str) -> None:
         detail = f"{describe_place(checkpoint.path)} {detail}"
@@ -144,12 +157,15 @@ def evaluate_chat(
                 line = f"{name}: {score.too_long} of {score.n} prompts left no room for an answer; they count as wrong"
                 notice(line)
             if context.processes.first:
-                keep_score(folder, score, task, checkpoint.step, config, time.perf_counter() - started)
+                elapsed_s = time.perf_counter() - started
+                keep_score(folder, score, task, checkpoint.step, config, elapsed_s, list(tasks)[number + 1 :])
             scores[name] = score
             tell = on_event if name in own or config.split == "val" or config.variant else both
             tell(_event(score, stage, checkpoint.step))
-        if core := core_of(scores.values()):
-            event = _core_event(core, sum(scores[name].n for name in core.tasks), stage, checkpoint.step)
+        kept = kept_core(folder, scores, checkpoint.step, config) if context.processes.first else None
+        if kept:
+            core, count = kept
+            event = _core_event(core, count, stage, checkpoint.step)
             (on_event if config.split == "val" or config.variant else both)(event)
     except BaseException:
         left = [_as_asked(name, config.tasks) for name in tasks if name not in scores]
@@ -159,7 +175,7 @@ def evaluate_chat(
         raise
     finally:
         log.close()
-    return list(scores.values())
+    return ChatScores(tasks=tuple(scores.values()), core=core)
 
 
 def _score(
