@@ -153,14 +153,14 @@ def train_behind(processes: Any, stage: str, base: Path, stale: Path) -> list[An
 
 
 def score(processes: Any, base: Path, tasks: str, problems: int) -> list[Any]:
-    """Scores of the toy's mid stage."""
+    """Scores of the model that `questions` are for."""
     from toys import context_of
 
     from nanochat.config.evaluate import ChatEvalConfig
     from nanochat.stages.evaluate import evaluate_chat
 
     config = ChatEvalConfig(tasks=tasks, max_problems=problems, batch_size=4, max_new_tokens=8, threads=1)
-    return list(evaluate_chat("toy:mid", config, context_of(base, processes), lambda event: None).tasks)
+    return list(evaluate_chat("asked:mid", config, context_of(base, processes), lambda event: None).tasks)
 
 
 def core_of_small_bundle(processes: Any, bundle: Path, stop: bool) -> Any:

@@ -49,9 +49,13 @@ class Toy:
         result = STAGES[stage](self.config(stage, **changes), self.context, listen)
         return result, events
 
-    def questions(self, selector: str, right: Sequence[bool], max_new_tokens: int) -> Path:
-        """A file of questions of which a model answers these right: what it says is the answer to them, or not."""
-        engine, _ = load_engine(self.context.paths, selector, "cpu", torch.float32)
+    def questions(self, right: Sequence[bool], max_new_tokens: int) -> Path:
+        """A file of questions of which `asked:mid` answers these right: what it says is the answer to them, or not.
+
+        That model is the base model in all but name, which has words for everything and never ends an answer.
+        """
+        self.train("mid", tag="asked", source="toy:base", num_steps=1, lr_scale=1e-9)
+        engine, _ = load_engine(self.context.paths, "asked:mid", "cpu", torch.float32)
         asked = [f"Question {number}?" for number in range(len(right))]
         prompts = [render_for_completion(engine.tokenizer, convert([text, "?"]).conversation) for text in asked]
         sampling = SamplingConfig(temperature=0.0, top_k=None, max_new_tokens=max_new_tokens)

@@ -131,10 +131,9 @@ def test_a_file_is_a_task(own: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize("batch_size", [1, 4, 40])
 def test_right_answers_count_in_any_batch(own: Any, batch_size: int) -> None:
     """What the model says itself is right, whatever it is: to every other question the file has that."""
-    # not sft, which has learnt to say nothing yet
-    path = own.questions("toy:mid", [number % 2 == 1 for number in range(40)], SMALL.max_new_tokens)
+    path = own.questions([number % 2 == 1 for number in range(40)], SMALL.max_new_tokens)
     config = dataclasses.replace(SMALL, tasks=str(path), max_problems=40, batch_size=batch_size)
-    (score,) = evaluate_chat("toy:mid", config, own.context, lambda event: None).tasks
+    (score,) = evaluate_chat("asked:mid", config, own.context, lambda event: None).tasks
     assert score.correct == 20
 
 

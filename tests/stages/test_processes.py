@@ -183,10 +183,10 @@ def test_processes_share_the_problems_of_a_task(trained: dict[str, Any], tmp_pat
     base = tmp_path / "base"
     shutil.copytree(trained["toy"].base, base)
     right = [number in (0, 1, 4, 5, 9) for number in range(11)]  # three of the first one's, two of the other's
-    tasks = f"choice,{type(trained['toy'])(base).questions('toy:mid', right, 8)}"
+    tasks = f"choice,{type(trained['toy'])(base).questions(right, 8)}"
     alone = score(ALONE, base, tasks, 11)
     assert alone[1].correct == 5
-    folder = base / "models/toy/mid/eval"
+    folder = base / "models/asked/mid/eval"
     kept = kept_scores(folder)
     assert kept.keys() == {"pocket.json", "files.json"}
     shutil.rmtree(folder)
