@@ -394,6 +394,14 @@ def test_text_from_a_pipe_goes_behind_the_prompt(tmp_path: Path) -> None:
     assert (second["model"], second["messages"][0]["content"]) == ("first-model", "Hi")
 
 
+def test_an_answer_without_a_word_has_no_log_probabilities_to_miss(run: Run) -> None:
+    empty = {"choices": [{"message": {"content": ""}, "finish_reason": "stop"}]}
+    reply = Reply(json.dumps(empty).encode(), headers={"Content-Type": "application/json"})
+    with Scripted(lambda number: reply).running() as scripted:
+        result = run("m", "--url", scripted.url, "-p", "Hi", "--json", "--logprobs", "2")
+    assert (result.exit_code, result.stderr) == (0, "") and json.loads(result.stdout)["text"] == ""
+
+
 def test_another_server_is_refused_in_two_lines(tmp_path: Path, run: Run) -> None:
     for args in (["--url", "nonsense"], ["--url", "http://h", "--api-key-env", "NOT_SET_ANYWHERE"]):
         result = run("-p", "Hi", *args)

@@ -15,6 +15,7 @@ import pytest
 from chat_server import KEY, Reply, Scripted
 
 from nanochat.config.chat import SamplingConfig
+from nanochat.engine import elsewhere
 from nanochat.engine.backend import ChatBackend, Question
 from nanochat.engine.client import RemoteSession
 from nanochat.engine.elsewhere import ServerBackend
@@ -176,6 +177,20 @@ def test_a_server_that_knows_no_stream_options(serve: Any) -> None:
     backend, scripted = serve(Reply(b'{"error": "unknown field: stream_options"}', 400), GOOD)
     assert said(list(backend.ask(Question(messages=(HI,))))) == "H\u00e9llo"
     assert ["stream_options" in request for request in scripted.requests] == [True, False]
+    assert said(list(backend.ask(Question(messages=(HI,))))) == "H\u00e9llo"
+    assert ["stream_options" in request for request in scripted.requests[2:]] == [False], "that is remembered"
+
+
+def test_to_be_asked_without_stream_options_is_no_try_and_waits_for_nothing(
+    serve: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused, busy = Reply(b'{"error": "unknown field: stream_options"}', 400), Reply(b"", 503)
+    backend, scripted = serve(refused, busy, busy, GOOD)
+    assert said(list(backend.ask(Question(messages=(HI,))))) == "H\u00e9llo" and len(scripted.requests) == 4
+    monkeypatch.setattr(openai_stream, "WAITS_S", (30.0, 30.0))
+    backend, _ = serve(refused, GOOD)
+    began = time.perf_counter()
+    assert said(list(backend.ask(Question(messages=(HI,))))) == "H\u00e9llo" and time.perf_counter() - began < 10
 
 
 def test_a_server_whose_list_of_models_is_broken(serve: Any) -> None:
@@ -187,6 +202,25 @@ def test_a_server_whose_list_of_models_is_broken(serve: Any) -> None:
         with pytest.raises(ServerError, match="does not say which models it has") as caught:
             nameless.wait(20)
         assert "name one" in caught.value.hint
+
+
+def test_a_name_is_enough_where_the_list_is_refused_or_never_comes(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def hang(handler: Any) -> None:
+        handler.connection.settimeout(20)
+        handler.connection.recv(1)  # until the other side has had enough
+
+    for name in ("NAMED_LIST_S", "LIST_S"):
+        monkeypatch.setattr(elsewhere, name, 0.2)
+    for reply, trouble in (
+        (Reply(b"not yours", 403), "status 403"),
+        (Reply(b"", act=hang), "does not list its models"),
+    ):
+        backend, scripted = serve(GOOD)
+        scripted.models = reply
+        assert said(list(backend.ask(Question(messages=(HI,))))) == "H\u00e9llo"
+        nameless = ServerBackend(scripted.url)
+        with pytest.raises(ServerError, match=trouble):
+            nameless.wait(20)
 
 
 def test_stopping_closes_the_connection_at_once(serve: Any) -> None:
@@ -210,6 +244,7 @@ def test_stopping_closes_the_connection_at_once(serve: Any) -> None:
     threading.Timer(0.05, reply.stop).start()
     (end,) = events
     assert isinstance(end, TurnFinished) and (end.text, end.stop_reason) == ("so far", "cancelled")
+    assert end.tokens_per_s == 0, "nobody knows after one piece"
     assert gone.wait(10) and time.perf_counter() - began < 5
 
     asked, silent = threading.Event(), threading.Event()

@@ -26,13 +26,13 @@ from nanochat.engine.engine import Engine
 from nanochat.engine.events import ContextTrimmed, TextDelta, Tokens, ToolUsed, TurnFinished, nothing_said
 from nanochat.engine.link import WorkerDied
 from nanochat.engine.load import load_engine
-from nanochat.engine.messages import Ended, Order, Said, UseTool
+from nanochat.engine.messages import Ask, Ended, Order, Said, UseTool
 from nanochat.engine.session import Session
-from nanochat.engine.tools import calculate
-from nanochat.engine.worker import _hand_tool, _Model, _Server, in_lots
+from nanochat.engine.worker import _Model, _Server, in_lots
 from nanochat.errors import ContextError, ConversationError, MissingError
 from nanochat.runtime.paths import Paths
 from nanochat.tokenizer.conversation import Message
+from nanochat.tokenizer.special import PYTHON_END, PYTHON_START
 
 CONFIG = SamplingConfig(temperature=0, max_new_tokens=12)
 ENDLESS = SamplingConfig(
@@ -262,16 +262,61 @@ if __name__ == "__main__":
         time.sleep(0.02)
 
 
-def test_another_tool_for_the_answers_after_it(base: Path) -> None:
-    server = _Server(queue.SimpleQueue())
+def calling(text: str) -> Question:
+    """A question whose answer has to begin with a call of the tool."""
+    tokenizer = tiny_tokenizer()
+    call = (tokenizer.special(PYTHON_START), *tokenizer.encode("6*7"), tokenizer.special(PYTHON_END))
+    return question(text, CONFIG, prefix=call)
+
+
+def results(events: Any) -> list[str | None]:
+    return [event.result for event in events if isinstance(event, ToolUsed)]
+
+
+def test_another_tool_for_the_answers_after_it(worker: Worker) -> None:
+    assert results(worker.ask(calling("Hi"))) == ["42"]
+    worker.use_tool("none")
+    assert "42" not in results(worker.ask(calling("Hi")))
+    worker.use_tool("calculator")
+    assert results(worker.ask(calling("Hi"))) == ["42"]
+
+
+def test_a_question_keeps_the_tool_of_when_it_was_asked(base: Path) -> None:
+    said: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    server = _Server(said)
     server._model = model = _Model(order_of(base))
+    server.begin(Ask(1, calling("Hi")))  # the model is still loading
     server.use_tool(UseTool("none"))
-    model.engine = engine = load_engine(order_of(base).paths, "tiny")[0]
-    assert engine.tool is calculate
-    _hand_tool(model)
-    assert engine.tool is None, "it was wanted while the model was loaded"
-    server.use_tool(UseTool("calculator"))
-    assert engine.tool is calculate
+    server.begin(Ask(2, calling("Hi")))
+    model.engine = load_engine(order_of(base).paths, "tiny")[0]
+    model.ready.set()
+    events: dict[int, list[Any]] = {1: [], 2: []}
+    ended = 0
+    while ended < 2:
+        message = said.get(timeout=30)
+        ended += isinstance(message, Ended)
+        if isinstance(message, Said):
+            events[message.number].append(message.event)
+    assert results(events[1]) == ["42"] and "42" not in results(events[2])
+
+
+def test_another_tool_is_also_that_of_a_process_that_is_not_there_yet(base: Path) -> None:
     worker = Worker(order_of(base))
     worker.use_tool("none")
-    assert (worker.tool, worker.order.tool) == ("none", "none"), "also of the process that is not there yet"
+    assert (worker.tool, worker.order.tool) == ("none", "none")
+
+
+def test_another_tool_does_not_hold_up_who_listens() -> None:
+    code = """
+import queue, sys
+from pathlib import Path
+from nanochat.engine.messages import Order, UseTool
+from nanochat.engine.worker import _Model, _Server
+from nanochat.runtime.paths import Paths
+server = _Server(queue.SimpleQueue())
+server._model = _Model(Order(paths=Paths(base=Path(), cache=Path())))
+server.use_tool(UseTool("python"))
+print(server._model.order.tool, "torch" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "python False\n"

@@ -169,11 +169,14 @@ def _print_answer(events: Iterator[SessionEvent], printer: Printer) -> None:
 def _answer(paths: Paths, model: str | None, config: ChatConfig, question: Question) -> Iterator[SessionEvent]:
     """The events of one answer: of a server, or of an engine in this process, which is there sooner than another."""
     if config.url is not None:
-        told = False
+        from nanochat.engine.events import TextDelta, Tokens
+
+        said = told = False
         for event in _open_backend(paths, model, config).ask(question):
-            told = told or type(event).__name__ == "Tokens"
+            said = said or isinstance(event, TextDelta)
+            told = told or isinstance(event, Tokens)
             yield event
-        if question.tokens and not told:
+        if question.tokens and said and not told:
             _notice("this server sends no log-probabilities")
         return
     from nanochat.engine.answering import answer

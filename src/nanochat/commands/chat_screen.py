@@ -37,8 +37,12 @@ def open_screen(paths: Paths, model: str | None, config: ChatConfig, served: Ser
         served: makes a backend for a model of another server; None where the model is ours.
 
     Raises:
-        UsageError: a key or a setting that cannot be read.
+        UsageError: a selector, a key or a setting that cannot be read.
     """
+    if served is None and model:
+        from nanochat.checkpoints.selector import parse_selector
+
+        parse_selector(model)
     gc.disable()  # its cycles cost the first frame 40 ms of 360
     from nanochat.chats.store import FILE
     from nanochat.config.chat_screen import ChatKeysConfig, ChatScreenConfig
@@ -61,10 +65,10 @@ def open_screen(paths: Paths, model: str | None, config: ChatConfig, served: Ser
     backend = another(model, ROWS)
 
     def on_shown() -> None:
-        if isinstance(backend, Worker):
-            backend.order = replace(backend.order, selector=_place(paths, model))
         gc.freeze()  # what the first frame needed stays; from now on the collector looks at the rest
         gc.enable()
+        if isinstance(backend, Worker):
+            backend.order = replace(backend.order, selector=_place(paths, model))
 
     opening = Opening(
         backend=backend,
@@ -112,9 +116,9 @@ def _screen_of_its_own() -> Iterator[None]:
 def _place(paths: Paths, model: str | None) -> str | None:
     """The full name of what is going to be loaded, without reading any of it; the loader says what is wrong with it."""
     from nanochat.checkpoints.selector import candidates, describe_place
-    from nanochat.errors import MissingError
+    from nanochat.errors import NanochatError
 
     try:
         return describe_place(candidates(paths, model)[0]) if model is None or "@" in model else model
-    except MissingError:
+    except NanochatError:
         return model

@@ -14,6 +14,7 @@ from nanochat.engine.engine import Engine
 from nanochat.engine.events import Candidate, ContextTrimmed, SessionEvent, Token
 from nanochat.engine.session import Session
 from nanochat.engine.stream import Stream
+from nanochat.engine.tools import Tool
 from nanochat.errors import ContextError
 from nanochat.tokenizer.conversation import Conversation, Message
 
@@ -21,7 +22,11 @@ Known = MutableMapping[Message, tuple[int, ...]]
 
 
 def answer(
-    engine: Engine, question: Question, stop: threading.Event | None = None, known: Known | None = None
+    engine: Engine,
+    question: Question,
+    stop: threading.Event | None = None,
+    known: Known | None = None,
+    tool: Tool | None = None,
 ) -> Iterator[SessionEvent]:
     """Events of the answers to a question; to close the iterator ends them.
 
@@ -30,6 +35,7 @@ def answer(
         question: see there.
         stop: set from any thread, it ends the answers within one step.
         known: ids of answers that were generated before; those of this question are added.
+        tool: what they may call; None is the engine's.
 
     Raises:
         ContextError: no room for an answer.
@@ -43,7 +49,14 @@ def answer(
         if forgotten:
             yield ContextTrimmed(forgotten)
     stream = Stream(
-        engine, prompt, question.config, question.prefix, stop, samples=question.samples, tokens=question.tokens
+        engine,
+        prompt,
+        question.config,
+        question.prefix,
+        stop,
+        samples=question.samples,
+        tokens=question.tokens,
+        tool=tool,
     )
     try:
         yield from stream

@@ -16,10 +16,11 @@ from nanochat.engine.backend import ContextUse, Examination, Loaded, Question
 from nanochat.engine.events import SessionEvent
 from nanochat.engine.wire import SampleChunks, request_body
 from nanochat.errors import NanochatError, UsageError
-from nanochat.runtime.openai import Address, ServerError
-from nanochat.runtime.openai_stream import Chunks, list_models
+from nanochat.runtime.openai import Address, ServerError, Unreachable
+from nanochat.runtime.openai_stream import LIST_S, Chunks, list_models
 from nanochat.tokenizer.conversation import Message
 
+NAMED_LIST_S = 3.0  # for a list that nobody needs: it only tells early that a server is not there
 _REFUSED_HINT = "ask a model of your own: leave out --url"
 
 
@@ -42,6 +43,7 @@ class ServerBackend:
     def __init__(self, url: str, model: str = "", key: str = "", key_name: str = "OPENAI_API_KEY") -> None:
         self.address = Address(url=url, key=key, key_name=key_name, model_flag="MODEL")
         self.model = model
+        self.unknown: set[str] = set()  # fields of a request that the server has refused
         self._ready = threading.Event()
         self._failed: NanochatError | None = None
         self._starting: threading.Thread | None = None
@@ -67,7 +69,7 @@ class ServerBackend:
         """The model that is asked, when the server has answered; None when that takes longer than `timeout_s`.
 
         Raises:
-            ServerError: it cannot be reached, refuses, or has no model.
+            ServerError: it cannot be reached; or where no model is named, it refuses to list them, or has none.
         """
         self.start()
         if not self._ready.wait(timeout_s):
@@ -131,15 +133,17 @@ class ServerBackend:
 
     def _look(self) -> None:
         self._failed = None
+        named = bool(self.model)
         try:
-            listed = self.models()
+            listed = list_models(self.address, NAMED_LIST_S if named else LIST_S)
             if not self.model and not listed:
                 raise ServerError(
                     f"{self.address.base} does not say which models it has", "name one: nanochat chat MODEL --url ..."
                 )
             self.model = self.model or listed[0]
         except NanochatError as error:
-            self._failed = error
+            if not named or isinstance(error, Unreachable):  # else the name is enough, and the answer says the rest
+                self._failed = error
         self._ready.set()
 
 
@@ -154,14 +158,14 @@ class _ServerReply:
 
     def __iter__(self) -> Iterator[SessionEvent]:
         """The events."""
-        began = time.perf_counter()
-        samples = [SampleChunks(number, began) for number in range(self._question.samples)]
         while not self._stopped.is_set() and not self._backend.wait(0.05):
             pass
+        began = time.perf_counter()
+        samples = [SampleChunks(number, began) for number in range(self._question.samples)]
         if not self._stopped.is_set():
             path = "/completions" if self._question.text is not None else "/chat/completions"
             bodies = [request_body(self._backend.model, self._question, number) for number in range(len(samples))]
-            self._chunks = Chunks(self._backend.address, path, bodies)
+            self._chunks = Chunks(self._backend.address, path, bodies, self._backend.unknown)
             if self._stopped.is_set():
                 self._chunks.stop()
             try:

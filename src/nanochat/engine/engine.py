@@ -89,6 +89,7 @@ class Engine:
         *,
         prefix: Sequence[int] = (),
         stop: threading.Event | None = None,
+        tool: Tool | None = None,
     ) -> Iterator[GenerationStep]:
         """Continue one prompt, token by token; to close the iterator ends it.
 
@@ -98,6 +99,7 @@ class Engine:
             num_samples: how many continuations, told apart by `GenerationStep.row`.
             prefix: tokens that each answer has to begin with.
             stop: set from any thread, it ends the iterator within one step, also while the prompt is being read.
+            tool: what these may call; None is the engine's.
 
         Raises:
             ContextError: no room for an answer behind the prompt.
@@ -115,7 +117,7 @@ class Engine:
         requests = [
             Request(tuple(prompt), _sample_config(config, sample), tuple(prefix)) for sample in range(num_samples)
         ]
-        return self._run(requests, stop)
+        return self._run(requests, stop, tool)
 
     def generate_many(self, prompts: Sequence[Sequence[int]], config: SamplingConfig) -> Iterator[GenerationStep]:
         """Continue many prompts, together as far as there are rows; `GenerationStep.row` is the number of the prompt.
@@ -218,16 +220,19 @@ class Engine:
                 "the tokenizer is not the one the model was trained with",
             )
 
-    def _run(self, requests: Sequence[Request], stop: threading.Event | None = None) -> Iterator[GenerationStep]:
+    def _run(
+        self, requests: Sequence[Request], stop: threading.Event | None = None, tool: Tool | None = None
+    ) -> Iterator[GenerationStep]:
         """The steps of some requests, numbered from 0; with others' requests as long as those run."""
         rows: dict[int, Row] = {}
         inbox: deque[GenerationStep] = deque()
         left = len(requests)
+        tool = tool or self.tool
         try:
             with self._lock:
                 scheduler = self._ready(len(requests))
                 for request in requests:
-                    row = Row(self._numbers, request, self.tokenizer, self.stop_tokens, self.context, self.tool)
+                    row = Row(self._numbers, request, self.tokenizer, self.stop_tokens, self.context, tool)
                     self._numbers += 1
                     rows[row.number] = row
                     self._steps[row.number] = inbox

@@ -12,6 +12,7 @@ from nanochat.engine.answer import Answer
 from nanochat.engine.engine import Engine
 from nanochat.engine.events import Candidate, StreamEvent, Token, Tokens, TurnFinished
 from nanochat.engine.steps import GenerationStep, StopReason
+from nanochat.engine.tools import Tool
 from nanochat.tokenizer.special import OUTPUT_END, OUTPUT_START, PYTHON_END, PYTHON_START
 from nanochat.tokenizer.tokenizer import Tokenizer
 
@@ -87,6 +88,7 @@ class Stream:
         stop: set from any thread, it ends them within one step, also while the prompt is being read.
         samples: how many answers.
         tokens: whether to tell every token.
+        tool: what they may call; None is the engine's.
 
     Attributes:
         samples: the answers as far as they have come.
@@ -105,6 +107,7 @@ class Stream:
         *,
         samples: int = 1,
         tokens: bool = False,
+        tool: Tool | None = None,
     ) -> None:
         self.samples = [SampleStream(engine.tokenizer, config.stop, number) for number in range(samples)]
         self._tokenizer = engine.tokenizer
@@ -112,7 +115,7 @@ class Stream:
         self._tells_tokens = tokens
         self._began = time.perf_counter()
         self._prompt_tokens = len(prompt)
-        self._steps = engine.generate(prompt, config, samples, prefix=prefix, stop=stop)
+        self._steps = engine.generate(prompt, config, samples, prefix=prefix, stop=stop, tool=tool)
         self._events = self._read()
 
     def __iter__(self) -> Iterator[StreamEvent]:

@@ -23,6 +23,10 @@ Tool = Callable[[str], str | None]
 LONGEST_RESULT = 2000  # characters that are forced in; the rest is cut off
 
 
+def call_nothing(expression: str) -> None:
+    """The tool of answers that may call none."""
+
+
 @dataclass(frozen=True, slots=True)
 class ToolCall:
     """One use of a tool; `latency_s` is the time the tool took."""

@@ -62,7 +62,7 @@ class SampleChunks:
         now = time.perf_counter()
         first_at = self._first_at or now
         tokens = _whole(self._usage.get("completion_tokens")) or self._pieces
-        if self._chunks == 1:  # it came as a whole: nobody knows when its first token was there
+        if self._chunks == 1 and otherwise != "cancelled":  # as a whole: nobody knows when its first token was there
             speed = tokens / (now - self._began)
         else:
             speed = (tokens - 1) / (now - first_at) if tokens > 1 and now > first_at else 0.0

@@ -20,6 +20,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nanochat.config.chat import ToolName
 from nanochat.engine.backend import ContextUse, Examination, Loaded
 from nanochat.engine.events import ContextTrimmed, TextDelta, Tokens, merged, nothing_said
 from nanochat.engine.messages import (
@@ -137,13 +138,13 @@ class _Server:
         """Answers that begin from now on may call this."""
         assert self._model is not None
         self._model.order = replace(self._model.order, tool=message.tool)
-        _hand_tool(self._model)
 
     def begin(self, wanted: Wanted) -> None:
         """Do something in a new thread."""
         assert self._model is not None
         stop = self._stops[wanted.number] = threading.Event()
-        threading.Thread(target=self._do, args=(wanted, self._model, stop), daemon=True).start()
+        tool = self._model.order.tool  # of this moment: another one is for the questions behind it
+        threading.Thread(target=self._do, args=(wanted, self._model, tool, stop), daemon=True).start()
 
     def stop(self, message: Stop) -> None:
         """End something that is still going on."""
@@ -161,13 +162,13 @@ class _Server:
         else:
             model.ready.set()
 
-    def _do(self, wanted: Wanted, model: _Model, stop: threading.Event) -> None:
+    def _do(self, wanted: Wanted, model: _Model, tool: ToolName, stop: threading.Event) -> None:
         try:
             while not (model.ready.wait(STOP_CHECK_S) or stop.is_set()):
                 pass
             result = None
             if model.engine:
-                result = self._result(wanted, model, model.engine, stop)
+                result = self._result(wanted, model, model.engine, tool, stop)
             elif isinstance(wanted, Ask):
                 for sample in range(wanted.question.samples):
                     self.outbox.put(Said(wanted.number, nothing_said(sample)))
@@ -181,15 +182,17 @@ class _Server:
             self._stops.pop(wanted.number, None)
 
     def _result(
-        self, wanted: Wanted, model: _Model, engine: Engine, stop: threading.Event
+        self, wanted: Wanted, model: _Model, engine: Engine, tool: ToolName, stop: threading.Event
     ) -> ContextUse | Examination | None:
         from nanochat.engine.answering import answer, count, examine
+        from nanochat.engine.load import pick_tool
+        from nanochat.engine.tools import call_nothing
 
         if isinstance(wanted, Count):
             return count(engine, wanted.messages)
         if not isinstance(wanted, Ask):
             return examine(engine, wanted.text, wanted.messages, wanted.top, stop)
-        for event in answer(engine, wanted.question, stop, model.known):
+        for event in answer(engine, wanted.question, stop, model.known, pick_tool(tool) or call_nothing):
             self.outbox.put(Said(wanted.number, event))
         while len(model.known) > KNOWN_ANSWERS:
             model.known.popitem(last=False)
@@ -211,16 +214,8 @@ def _load(model: _Model) -> Loaded:
     model.engine, checkpoint = load_engine(
         order.paths, order.selector, device, dtype, notices.append, rows=order.rows, tool=order.tool
     )
-    _hand_tool(model)  # another one may have been wanted meanwhile
     said = str(dtype or model.engine.model.compute_dtype).removeprefix("torch.")
     return Loaded(describe_place(checkpoint.path), device, said, model.engine.context, tuple(notices))
-
-
-def _hand_tool(model: _Model) -> None:
-    from nanochat.engine.load import pick_tool
-
-    if model.engine:
-        model.engine.tool = pick_tool(model.order.tool)
 
 
 def _failed(number: int | None, error: BaseException) -> Failed:

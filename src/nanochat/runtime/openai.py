@@ -26,6 +26,10 @@ class ServerError(NanochatError):
     """The server cannot be asked any more."""
 
 
+class Unreachable(ServerError):
+    """Nothing answers where the server should be."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Address:
     """Where a server is, and how its errors are told.
@@ -73,9 +77,9 @@ class Address:
         text = str(error)
         return text.replace(self.key, "***") if self.key else text
 
-    def unreachable(self, error: object) -> ServerError:
+    def unreachable(self, error: object) -> Unreachable:
         """Nothing answers."""
-        return ServerError(
+        return Unreachable(
             f"nothing answers at {self.base} ({self.clean(error)})", "start the server, or leave out --url"
         )
 

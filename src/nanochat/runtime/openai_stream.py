@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 from nanochat.errors import NanochatError
 from nanochat.runtime.openai import (
     MAX_ANSWER_BYTES,
-    TRIES,
     WAITS_S,
     Address,
     ServerError,
@@ -45,13 +44,15 @@ class Chunks:
         address: of the server.
         path: behind the base, "/chat/completions".
         bodies: of the requests, which are made at the same time.
+        unknown: fields that this server is known not to take, which are left out; what it refuses now is added.
 
     Raises:
         ServerError: the first request that failed; the others end.
     """
 
-    def __init__(self, address: Address, path: str, bodies: Sequence[dict[str, Any]]) -> None:
+    def __init__(self, address: Address, path: str, bodies: Sequence[dict[str, Any]], unknown: set[str]) -> None:
         self._address = address
+        self._unknown = unknown
         self._url = address.base + path
         self._bodies = bodies
         self._inbox: queue.SimpleQueue[tuple[int, dict[str, Any] | None] | BaseException] = queue.SimpleQueue()
@@ -118,9 +119,11 @@ class Chunks:
         import httpx2
 
         trouble, begun = "", False
-        for attempt in range(TRIES):
-            wait_s = WAITS_S[attempt - 1] if attempt else 0.0
+        waits = iter(WAITS_S)
+        wait_s: float | None = 0.0
+        while wait_s is not None:
             await asyncio.sleep(wait_s)
+            body = {name: value for name, value in body.items() if name not in self._unknown}
             try:
                 async with client.stream("POST", self._url, json=body) as response:
                     if response.status_code == 200:
@@ -137,15 +140,18 @@ class Chunks:
                     raise ServerError(
                         f"the answer broke off: {trouble}", "ask again; what came of it is shown above"
                     ) from None
+                wait_s = next(waits, None)
                 continue
             trouble = f"status {response.status_code}"
             if USAGE in body and USAGE.encode() in data:  # an older server; figures are counted here then
-                body = {name: value for name, value in body.items() if name != USAGE}
+                self._unknown.add(USAGE)
+                wait_s = 0.0
                 continue
             if not passes(response.status_code):
                 raise self._address.refusal(response.status_code, data, [name for name in OPTIONAL if name in body])
-            if attempt < TRIES - 1:
-                await asyncio.sleep(asked_wait_s(response.headers))
+            wait_s = next(waits, None)
+            if wait_s is not None:
+                wait_s += asked_wait_s(response.headers)
         raise self._address.exhausted(trouble)
 
     def _checked(self, chunk: dict[str, Any]) -> dict[str, Any]:
@@ -156,19 +162,24 @@ class Chunks:
         return chunk
 
 
-def list_models(address: Address) -> tuple[str, ...]:
+def list_models(address: Address, patience_s: float = LIST_S) -> tuple[str, ...]:
     """The names of the models of a server, in its order; none where it has no list.
 
+    Args:
+        address: of the server.
+        patience_s: with a server that says nothing.
+
     Raises:
-        ServerError: it cannot be reached, or it refuses.
+        Unreachable: nothing answers there.
+        ServerError: it refuses, or says nothing in that time.
     """
     import httpx2
 
-    timeout = httpx2.Timeout(LIST_S, connect=CONNECT_S)
+    timeout = httpx2.Timeout(patience_s, connect=CONNECT_S)
     try:
         with httpx2.Client(headers=address.headers, timeout=timeout) as client:
             response = client.get(f"{address.base}/models")
-    except httpx2.ConnectError as error:
+    except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
         raise address.unreachable(error) from None
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
         raise ServerError(

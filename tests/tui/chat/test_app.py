@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -49,6 +50,29 @@ def test_the_prompt_works_while_the_model_loads() -> None:
             backend.free.set()
             await quiet(app, pilot)
             assert contents(app) == ["Hi", "Hello"]
+
+    run(test())
+
+
+def test_what_is_typed_ahead_of_the_model_is_for_the_right_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def later(app: ChatApp) -> None:
+        """The first frame is not seen yet."""
+
+    monkeypatch.setattr(ChatApp, "go_on", later)
+    backend = ScriptedBackend(loading=True, place="the newest model")
+    shown: list[str] = []
+
+    def on_shown() -> None:
+        shown.append(backend.place)
+        backend.place = PLACE
+
+    async def test() -> None:
+        async with opened(backend, on_shown=on_shown) as (app, pilot):
+            await send(app, pilot, "Hi")
+            assert [node.model for node in app.talk.path][1:] == [PLACE] and shown == ["the newest model"]
+            await command(app, pilot, "/model tiny:base@10")
+            app.prepare()
+            assert (backend.place, app.talk.model, len(shown)) == ("tiny:base@10", "tiny:base@10", 1)
 
     run(test())
 
@@ -466,6 +490,7 @@ def test_the_tool_is_said_and_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nanochat.runtime.sandbox.run.require_isolation", weak)
     backend = ScriptedBackend([["It is ", ("6*7", "42"), "."]])
     compared: list[ScriptedBackend] = []
+    looked = threading.Event()
 
     def another(name: str) -> ScriptedBackend:
         compared.append(ScriptedBackend(place=name))
@@ -482,6 +507,12 @@ def test_the_tool_is_said_and_changed(monkeypatch: pytest.MonkeyPatch) -> None:
             assert backend.tool == "calculator" and "there is no tool 'hammer'" in notices(app)
             await command(app, pilot, "/tool off")
             assert backend.tool == "none" and "may call: none" in notices(app)
+            monkeypatch.setattr("nanochat.runtime.sandbox.run.require_isolation", lambda: looked.wait(10))
+            await command(app, pilot, "/tool python")
+            await command(app, pilot, "/tool none")
+            looked.set()
+            await app.workers.wait_for_complete()
+            assert backend.tool == "none", "what was wanted last"
             await send(app, pilot, "6*7?")
             await command(app, pilot, "/tool open")
             assert "expression" in screen(app)
@@ -518,6 +549,7 @@ def test_a_theme_is_remembered_unless_the_configuration_has_one(tmp_path: Path) 
             assert app.theme == "nord"
             await command(app, pilot, "/theme light")
             assert "the configuration says theme = 'nord'" in notices(app)
+            assert app.store.setting("theme") == "gone", "what was chosen before is for when it says nothing"
 
     run(test())
 

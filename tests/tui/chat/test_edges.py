@@ -15,6 +15,8 @@ from nanochat.chats.store import ChatStore
 from nanochat.commands import chat_screen, watch
 from nanochat.config.chat import ChatConfig
 from nanochat.config.load import Origin
+from nanochat.errors import UsageError
+from nanochat.runtime.paths import Paths
 from nanochat.tokenizer.conversation import Message
 from nanochat.tui.chat.app import ChatApp
 from nanochat.tui.chat.compare import Compare
@@ -213,6 +215,24 @@ def test_a_large_export_is_read_again(tmp_path: Path, monkeypatch: pytest.Monkey
             assert len(contents(app)[0]) == len(text)
 
     run(test())
+
+
+@pytest.mark.parametrize("model", ["d12:sftt@650", "d12@650", "d 12"])
+def test_a_selector_that_cannot_be_read_opens_no_screen(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(app: Any) -> None:
+        raise AssertionError("a screen was opened")
+
+    monkeypatch.setattr(ChatApp, "run", never)
+    with pytest.raises(UsageError) as caught:
+        chat_screen.open_screen(Paths(base=tmp_path, cache=tmp_path), model, ChatConfig(), None)
+    assert caught.value.exit_code == 2
+
+
+def test_what_else_is_wrong_with_a_model_is_for_the_loader(tmp_path: Path) -> None:
+    (tmp_path / "models").write_text("no folder", encoding="utf-8")
+    assert chat_screen._place(Paths(base=tmp_path, cache=tmp_path), "d12:sft@650") == "d12:sft@650"
 
 
 @pytest.mark.parametrize("code", [0, 1])

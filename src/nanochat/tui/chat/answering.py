@@ -58,6 +58,7 @@ class Answering(ChatBase):
         Args:
             edited: the question whose place it takes; both are kept.
         """
+        self.prepare()
         edited, self._retake = edited or self._retake, None
         last = self.talk.tree.nodes.get(self.talk.leaf or 0)
         if edited is None and last is not None and last.message.role == "user" and self.talk.kind == "chat":
@@ -72,6 +73,7 @@ class Answering(ChatBase):
 
     async def answer_to(self, user: Node, prefix: tuple[int, ...] = ()) -> None:
         """Ask for one more answer to a question."""
+        self.prepare()
         self._retake = None
         if self.talk.leaf != user.id:
             self.talk.go(user.id)
@@ -94,7 +96,6 @@ class Answering(ChatBase):
         self.show_branches()
 
     def _begin(self, question: Question) -> Asking:
-        self.start_helper()  # this may be sooner than the first frame: keys that were typed ahead
         if self.trouble is not None:  # it is started anew
             self.load()
         return Asking(self.backend, question)

@@ -76,10 +76,7 @@ class ChatApp(Doing):
 
     async def go_on(self) -> None:
         """What the first frame has not waited for."""
-        if self.opening.on_shown is not None:
-            self.opening.on_shown()
-        self.talk.model = self.backend.name
-        self.start_helper()
+        self.prepare()
         self.load()
         await self.query_one("#middle").mount(Branches(id="branches"), before=0)
         await self.side.fill()

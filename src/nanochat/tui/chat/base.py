@@ -49,7 +49,7 @@ class Opening:
         theme: name of the colours; empty for those that were chosen last.
         unsafe_exec: whether programs of the model may be run where the sandbox is weak.
         notice: a line to begin with: why conversations are not kept.
-        on_shown: called when the first frame stands.
+        on_shown: called once, when the first frame stands or before the first question, whichever is sooner.
     """
 
     backend: ChatBackend
@@ -84,6 +84,7 @@ class ChatBase(Telling, App[None]):
         self.trouble: NanochatError | None = None
         self.use: ContextUse | None = None
         self.editing: Node | None = None
+        self._on_shown = opening.on_shown
         self._interrupted_at = 0.0
         self._by_itself = False  # whether nobody but the model has wanted plain text
         for theme in THEMES:
@@ -159,7 +160,15 @@ class ChatBase(Telling, App[None]):
             super().refresh_css(animate)
         self._colours = ""
 
-    def start_helper(self) -> None:
+    def prepare(self) -> None:
+        """What the model needs and the first frame does not wait for; keys that were typed ahead may be sooner."""
+        on_shown, self._on_shown = self._on_shown, None
+        if on_shown is not None:
+            on_shown()
+            self.talk.model = self.backend.name
+        self._start_helper()
+
+    def _start_helper(self) -> None:
         """Python starts it with the first process, and hands it stderr, which must be a file: the screen's is none."""
         from multiprocessing.resource_tracker import ensure_running
 

@@ -133,6 +133,7 @@ class Conversing(Answering):
         Raises:
             NanochatError: there is none of this name.
         """
+        self.prepare()
         self.stop_answer()
         self.backend.switch(name)
         self.talk.model = self.backend.name
@@ -197,6 +198,7 @@ class Conversing(Answering):
 
             self.in_thread(require_isolation, lambda _: self._use_tool("python"), "tool")
         else:
+            self.workers.cancel_group(self, "tool")  # a look at the sandbox that would end in another tool
             self._use_tool(rest)
 
     def _use_tool(self, tool: ToolName) -> None:

@@ -131,8 +131,9 @@ class Showing(Filing):
         if rest not in self.available_themes:
             raise UsageError(f"there is no theme {rest!r}", "/theme light, or TAB for all of them")
         self.theme = rest
-        self.store.remember("theme", rest)
-        if self.opening.theme and self.opening.theme != rest:
+        if not self.opening.theme:
+            self.store.remember("theme", rest)
+        elif self.opening.theme != rest:
             self.say(f"until you leave: the configuration says theme = {self.opening.theme!r}")
 
     def do_quit(self, rest: str = "") -> None:
