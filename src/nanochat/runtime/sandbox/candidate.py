@@ -28,7 +28,9 @@ def run(program: str, incoming: int, outgoing: int, *, judged: bool) -> int:
     Returns:
         Exit status of the process.
     """
-    peer = Peer(incoming, outgoing, allowed=tuple(OPERATIONS), exports=True)
+    peer = Peer(
+        incoming, outgoing, allowed=tuple(OPERATIONS), exports=True, before=_flush
+    )  # who answered last is ended at once
     peer.send("ready")
     module = types.ModuleType("program" if judged else "__main__")
     sys.modules[module.__name__] = module
@@ -61,7 +63,6 @@ def run(program: str, incoming: int, outgoing: int, *, judged: bool) -> int:
 
 def _answer(peer: Peer, module: types.ModuleType) -> None:
     while True:
-        _flush()
         message = peer.receive()
         if message[0] == "names":
             found = {name: vars(module)[name] for name in message[1] if name in vars(module)}

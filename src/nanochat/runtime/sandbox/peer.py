@@ -48,11 +48,20 @@ class Peer:
         allowed: of `OPERATIONS`, what the other side may do here.
         exports: whether any object may be handed out; else only what can be called.
         ended: see `Pipes`.
+        before: called before anything is sent.
     """
 
     def __init__(
-        self, incoming: int, outgoing: int, *, allowed: tuple[str, ...], exports: bool, ended: int | None = None
+        self,
+        incoming: int,
+        outgoing: int,
+        *,
+        allowed: tuple[str, ...],
+        exports: bool,
+        ended: int | None = None,
+        before: Callable[[], None] = lambda: None,
     ) -> None:
+        self.before = before
         self.pipes = Pipes(incoming, outgoing, self._refer, self._resolve, ended)
         self.allowed = allowed
         self.exports = exports
@@ -79,6 +88,7 @@ class Peer:
 
     def send(self, *message: Any) -> None:
         """Write a message; a connection that broke once stays broken."""
+        self.before()
         self._unless_lost(lambda: self.pipes.send(*message))
 
     def receive(self) -> tuple[Any, ...]:
