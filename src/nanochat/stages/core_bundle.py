@@ -65,7 +65,8 @@ def _downloaded(tasks: Path, hub: Hub, on_event: OnEvent) -> Path:
     if hub.offline:
         raise MissingError(
             "the CORE bundle would have to be downloaded, and HF_HUB_OFFLINE forbids it",
-            f"nanochat data tasks core, where there is a network; or unpack {ADDRESS} and name its folder",
+            f"nanochat data tasks core, where there is a network; or unpack {ADDRESS} and give --bundle DIR"
+            " (train: --core-bundle DIR)",
         )
     with translate_os_errors(tasks):
         tasks.mkdir(parents=True, exist_ok=True)

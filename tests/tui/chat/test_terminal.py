@@ -18,6 +18,7 @@ import psutil
 import pytest
 import torch
 from doubles import random_model, tiny_tokenizer
+from rich.cells import cell_len
 
 from nanochat.chats.store import FILE, ChatStore
 from nanochat.checkpoints.store import save_checkpoint
@@ -106,7 +107,7 @@ def test_in_a_terminal(tmux: Tmux, base: Path) -> None:
     tmux("resize-window", "-x", "64", "-y", "20")
     time.sleep(0.5)
     lines = seen().splitlines()
-    assert max(len(line) for line in lines) <= 64 and "Esc stop" in lines[-1], "random bytes have not moved anything"
+    assert max(map(cell_len, lines)) <= 64 and "Esc stop" in lines[-1], "random bytes have not moved anything"
     tmux("send-keys", "C-d")
     deadline = time.monotonic() + 30
     while not (base / "code").exists():
