@@ -11,7 +11,7 @@ from nanochat.runtime.sharing import share_cores
 
 def test_threads_sleep_soon_unless_somebody_decided_otherwise() -> None:
     for before, after in (
-        ({}, {"GOMP_SPINCOUNT": "1000"}),
+        ({}, {"GOMP_SPINCOUNT": "10000"}),
         ({"GOMP_SPINCOUNT": "7"}, {"GOMP_SPINCOUNT": "7"}),
         ({"OMP_WAIT_POLICY": "active"}, {"OMP_WAIT_POLICY": "active"}),
     ):
@@ -30,4 +30,4 @@ cli.entry()
 """
     environ = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environ)
-    assert done.stdout.splitlines()[-1] == "1000 False"
+    assert done.stdout.splitlines()[-1] == "10000 False"
